@@ -130,11 +130,12 @@ def run(path: Path, timeout: float) -> tuple[Path, float, str]:
         record_timing=False,
         coalesce_streams=True,
         store_widget_state=False,
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(path.parent)}},
     )
     client.on_cell_start = progress
     try:
-        client.execute(extra_arguments=["--log-level=ERROR"])
+        client.execute()
     except FAILURES as error:
         return path, progress.done(), ANSI.sub("", str(error)).strip()
     write(clean(notebook), path)
