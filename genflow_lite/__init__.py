@@ -1,0 +1,39 @@
+"""The mathematics of the book, small enough to read.
+
+Three ideas carry the package. A path is a pair of functions (α, σ). Every
+prediction of a network is y = a·x0 + b·ε, so any two of them differ by one
+2×2 solve. A denoiser is a function D(x, t) = E[x0 | x_t]; an oracle implements
+it exactly, a network approximately, and nothing else needs to know which.
+
+Time runs from t = 0, the data, to t = 1, the noise, everywhere.
+"""
+
+from genflow_lite._shapes import Denoiser
+from genflow_lite.grids import time_grid
+from genflow_lite.oracles import EmpiricalDenoiser, GaussianMixture
+from genflow_lite.paths import (
+    GaussianPath,
+    cosine,
+    from_betas,
+    rectified,
+    sub_vp,
+    ve,
+    vp,
+)
+from genflow_lite.predict import as_denoiser, convert
+
+__all__ = [
+    "Denoiser",
+    "EmpiricalDenoiser",
+    "GaussianMixture",
+    "GaussianPath",
+    "as_denoiser",
+    "convert",
+    "cosine",
+    "from_betas",
+    "rectified",
+    "sub_vp",
+    "time_grid",
+    "ve",
+    "vp",
+]

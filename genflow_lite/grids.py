@@ -1,0 +1,97 @@
+"""Time grids: n + 1 strictly decreasing times for n steps of a sampler."""
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from genflow_lite._shapes import check_count, describe, holds
+from genflow_lite.paths import GaussianPath
+
+Spacing = Literal["uniform", "log_snr", "karras", "trailing"]
+"""The names of the spacings."""
+
+NOISE_ENDS = (0.002, 80.0)
+"""What stands for σ/α = 0 and σ/α = ∞ where a spacing needs a finite number."""
+
+
+def time_grid(
+    path: GaussianPath,
+    n: int,
+    *,
+    spacing: Spacing,
+    t_max: float = 1.0,
+    t_min: float = 0.0,
+    rho: float = 7.0,
+) -> Tensor:
+    """A grid t_max = t_0 > t_1 > … > t_n = t_min, float64, shape (n + 1,).
+
+    uniform: t_i = t_max + (t_min − t_max) i/n.
+    trailing: the uniform grid rounded to the multiples of 1/N, the training times of
+        a table of N betas (Lin et al. 2024): it starts at pure noise, t = 1, where a
+        "leading" grid would not. A path without a table has nothing to round to, and
+        gives the uniform grid.
+    log_snr: λ = log(α²/σ²) is uniform from t_max to t_min (Lu et al. 2022).
+    karras: (σ/α)^(1/rho) is uniform from t_max to t_min (Karras et al. 2022, eq. 5).
+
+    The last two need finite ends. Where α(t_max) = 0, the noise level σ/α = 80 stands
+    for ∞ in the formula, and t_0 is t_max all the same. Where σ(t_min) = 0, the
+    formula ends at σ/α = 0.002 with t_{n−1}, and the last step goes from there to
+    t_min, as in Karras et al.; n = 1 is the single step from t_max to t_min.
+
+    Raises ValueError where 0 ≤ t_min < t_max ≤ 1 does not hold, where rho is not
+    positive, where n is so large that two times coincide, and where a stand-in for an
+    end is not between the ends.
+    """
+    if not isinstance(path, GaussianPath):
+        raise TypeError(f"path must be a GaussianPath; got {describe(path)}")
+    n = check_count(n, name="n")
+    if spacing not in get_args(Spacing):
+        names = ", ".join(repr(s) for s in get_args(Spacing))
+        raise ValueError(f"spacing must be one of {names}; got {spacing!r}")
+    if not 0 <= t_max <= 1:
+        raise ValueError(f"t_max must lie in [0, 1]; got {t_max}")
+    if not 0 <= t_min < t_max:
+        raise ValueError(f"t_min must lie in [0, t_max) = [0, {t_max}); got {t_min}")
+    if not 0 < rho < math.inf:
+        raise ValueError(f"rho must be positive and finite; got {rho}")
+    if spacing in ("uniform", "trailing"):
+        ts = torch.linspace(t_max, t_min, n + 1, dtype=torch.float64)
+        if spacing == "trailing" and path.steps is not None:
+            ts = (ts * path.steps).round() / path.steps
+    else:
+        power = 1 / rho if spacing == "karras" else None
+        ts = _by_noise(path, n, t_max, t_min, power)
+    ts[0], ts[-1] = t_max, t_min
+    if not holds(ts.diff() < 0):
+        raise ValueError(
+            f"n = {n} steps of spacing {spacing!r} from {t_max} to {t_min} put two "
+            "times on the same place; take fewer steps"
+        )
+    return ts
+
+
+def _by_noise(
+    path: GaussianPath, n: int, t_max: float, t_min: float, power: float | None
+) -> Tensor:
+    """Times uniform in (σ/α)^power, or in log(σ/α) where power is None."""
+    ends = torch.tensor([t_max, t_min], dtype=torch.float64)
+    high, low = (-0.5 * path.log_snr(ends)).tolist()
+    clean = low == -math.inf
+    low = math.log(NOISE_ENDS[0]) if clean else low
+    high = math.log(NOISE_ENDS[1]) if high == math.inf else high
+    if low >= high:
+        raise ValueError(
+            "t_min and t_max must have noise levels sigma/alpha on either side of the "
+            f"stand-ins {NOISE_ENDS} for 0 and infinity; got t_min = {t_min} and "
+            f"t_max = {t_max} on the path {path.name}"
+        )
+    knots = n if clean else n + 1
+    if power is None:
+        logs = torch.linspace(high, low, knots, dtype=torch.float64)
+    else:
+        first, last = math.exp(power * high), math.exp(power * low)
+        logs = torch.linspace(first, last, knots, dtype=torch.float64).log() / power
+    ts = path.t_of_log_snr(-2 * logs)
+    return torch.cat([ts, ends[1:]]) if clean else ts
