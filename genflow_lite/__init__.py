@@ -10,6 +10,7 @@ Time runs from t = 0, the data, to t = 1, the noise, everywhere.
 
 from genflow_lite._shapes import Denoiser
 from genflow_lite.grids import time_grid
+from genflow_lite.ode import adams_bashforth, euler, heun, last, rk4, velocity
 from genflow_lite.oracles import EmpiricalDenoiser, GaussianMixture
 from genflow_lite.paths import (
     GaussianPath,
@@ -21,19 +22,29 @@ from genflow_lite.paths import (
     vp,
 )
 from genflow_lite.predict import as_denoiser, convert
+from genflow_lite.samplers import ddim, euler_maruyama, langevin
 
 __all__ = [
     "Denoiser",
     "EmpiricalDenoiser",
     "GaussianMixture",
     "GaussianPath",
+    "adams_bashforth",
     "as_denoiser",
     "convert",
     "cosine",
+    "ddim",
+    "euler",
+    "euler_maruyama",
     "from_betas",
+    "heun",
+    "langevin",
+    "last",
     "rectified",
+    "rk4",
     "sub_vp",
     "time_grid",
     "ve",
+    "velocity",
     "vp",
 ]

@@ -7,11 +7,31 @@ coefficient can never run along the wrong axis when B happens to equal an extent
 of S.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
+
+State = Float[Tensor, "B *S"]
+"""A batch of B things of shape S."""
+
+Time = Float[Tensor, ""] | Float[Tensor, " B"] | float
+"""A time beside a state: one for all, or one for each thing in the batch."""
+
+Curve = Float[Tensor, "*T"]
+"""A function of time, evaluated: the shape of the times."""
+
+Instant = Curve | float
+"""A time, or times of any shape, on its own."""
+
+Numbers = Float[Tensor, " B"]
+"""One number for each thing in the batch."""
+
+Points = Float[Tensor, "B D"]
+"""A batch of points in D dimensions."""
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """D(x, t) = E[x0 | x_t = x]: x (B, *S), t () or (B,), the result like x."""
@@ -43,6 +63,23 @@ def check_floating(x: object, *, name: str) -> Tensor:
     return x
 
 
+def check_finite(x: object, *, name: str) -> Tensor:
+    """A finite floating-point tensor, detached and widened to float64."""
+    x = check_floating(x, name=name).detach().to(torch.float64)
+    if not holds(x.isfinite()):
+        raise ValueError(f"{name} must be finite; it holds an infinity or NaN")
+    return x
+
+
+def check_positive(value: object, *, name: str) -> float:
+    """A positive, finite Python number as a float."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number; got {describe(value)}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be positive and finite; got {value}")
+    return float(value)
+
+
 def check_state(x: object, *, name: str = "x") -> Tensor:
     """A floating-point tensor with a batch axis, shape (B, *S)."""
     x = check_floating(x, name=name)
@@ -60,13 +97,13 @@ def check_same_shape(a: Tensor, b: Tensor, *, names: tuple[str, str]) -> None:
         )
 
 
-def check_time(t: Tensor | float, *, name: str = "t") -> Tensor:
+def check_time(t: object, *, name: str = "t") -> Tensor:
     """A time as a floating-point tensor with every value in [0, 1].
 
     A Python number becomes a float64 scalar. Raises TypeError for anything that is
     not a floating-point tensor or a number, ValueError outside [0, 1] and for NaN.
     """
-    if isinstance(t, (int, float)) and not isinstance(t, bool):
+    if isinstance(t, int | float) and not isinstance(t, bool):
         t = torch.tensor(t, dtype=torch.float64)
     t = check_floating(t, name=name)
     # NaN fails both comparisons, so this one condition refuses it as well.
@@ -78,7 +115,7 @@ def check_time(t: Tensor | float, *, name: str = "t") -> Tensor:
     return t
 
 
-def time_like(t: Tensor | float, x: Tensor, *, name: str = "t") -> Tensor:
+def time_like(t: object, x: Tensor, *, name: str = "t") -> Tensor:
     """A time that fits the state x: () or (B,), at least as precise as x.
 
     A float32 time beside a float64 state is widened first, so that the

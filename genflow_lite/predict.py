@@ -20,8 +20,10 @@ import torch
 from torch import Tensor
 
 from genflow_lite._shapes import (
-    Denoiser,
+    State,
+    Time,
     check_floating,
+    check_positive,
     check_same_shape,
     check_state,
     describe,
@@ -73,14 +75,14 @@ _WHERE_SINGULAR = {
 
 
 def convert(
-    y: Tensor,
-    x_t: Tensor,
-    t: Tensor | float,
+    y: State,
+    x_t: State,
+    t: Time,
     path: GaussianPath,
     *,
     source: Prediction,
     target: Prediction,
-) -> Tensor:
+) -> State:
     """One prediction turned into another at the state x_t.
 
     With rows (a, b) of the source, (a', b') of the target and Δ = α b − σ a,
@@ -143,10 +145,10 @@ def _coefficients(
 class PathDenoiser:
     """A denoiser that remembers the path it was made for."""
 
-    function: Denoiser
+    function: Callable[[Tensor, Tensor | float], Tensor]
     path: GaussianPath
 
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+    def __call__(self, x: State, t: Time) -> State:
         """D(x, t) = E[x0 | x_t = x]; x (B, *S), t () or (B,)."""
         return self.function(x, t)
 
@@ -193,8 +195,7 @@ def as_denoiser(
         raise ValueError(
             f"predicts must be 'x0' with precondition='edm'; got {predicts!r}"
         )
-    if not (0 < sigma_data < float("inf")):
-        raise ValueError(f"sigma_data must be positive and finite; got {sigma_data}")
+    check_positive(sigma_data, name="sigma_data")
 
     def call(x: Tensor, time: Tensor) -> Tensor:
         arguments = [x.to(dtype), time.to(dtype).expand(x.shape[0])]
@@ -206,12 +207,12 @@ def as_denoiser(
             )
         return out.to(x.dtype)
 
-    def plain(x: Tensor, t: Tensor) -> Tensor:
+    def plain(x: Tensor, t: Tensor | float) -> Tensor:
         x = check_state(x)
         t = time_like(t, x)
         return convert(call(x, t), x, t, path, source=predicts, target="x0")
 
-    def edm(x: Tensor, t: Tensor) -> Tensor:
+    def edm(x: Tensor, t: Tensor | float) -> Tensor:
         x = check_state(x)
         t = time_like(t, x)
         alpha, sigma = path.alpha(t), path.sigma(t)
