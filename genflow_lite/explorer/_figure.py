@@ -1,0 +1,276 @@
+"""The interactive figure: what `explore` builds and what a notebook stores."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from genflow_lite.explorer._controls import Control, merge
+from genflow_lite.explorer._limits import arrow_scale, limits
+from genflow_lite.explorer._panel import (
+    BITS,
+    Evaluated,
+    Panel,
+    encode_layers,
+    evaluate,
+    panel,
+)
+from genflow_lite.explorer._summary import describe
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+class Explorer:
+    """An interactive figure; the value of `explore`. Display it as a cell's last line.
+
+    It shows itself as a live widget where a Jupyter kernel is listening, else as
+    HTML with a picture inside, else as a PNG, else as text.
+    """
+
+    def __init__(
+        self,
+        evaluated: list[Evaluated],
+        controls: dict[str, Control],
+        spec: dict,
+        caption: str,
+        text: str,
+    ) -> None:
+        self.panels = [ev.panel for ev in evaluated]
+        self.controls = controls
+        self.spec = spec
+        self.caption = caption
+        self.text = text
+        self._evaluated = evaluated
+
+    @cached_property
+    def png(self) -> bytes:
+        """The start state as a small picture on white."""
+        from genflow_lite.explorer._picture import draw
+
+        return draw(self._evaluated, self.spec)
+
+    @property
+    def payload(self) -> str:
+        """The data as stored: JSON, escaped for an attribute in single quotes."""
+        return _attribute(self.spec)
+
+    def html(self) -> str:
+        """The figure with its data, a picture for where no script runs, a caption."""
+        # An <img> in the page keeps its place by its own size; explorer.js puts the
+        # live figure there.
+        width, height = _png_size(self.png)
+        picture = base64.b64encode(self.png).decode("ascii")
+        return (
+            f"<figure class=\"lx\" data-lx='{self.payload}'>"
+            f'<img src="data:image/png;base64,{picture}" width="{width // 2}" '
+            f'height="{height // 2}" style="max-width:100%;height:auto" '
+            f'alt="{html.escape(self.spec["alt"])}">'
+            f"<figcaption>{html.escape(self.caption)}</figcaption></figure>"
+        )
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict:
+        bundle: dict[str, Any] = {
+            "text/plain": self.text,
+            "text/html": self.html(),
+            "image/png": base64.b64encode(self.png).decode("ascii"),
+        }
+        if _kernel_listens():
+            from genflow_lite.explorer._widget import view
+
+            widget = view(self)
+            if widget is not None:
+                bundle[WIDGET] = widget
+        return bundle
+
+
+def _attribute(spec: dict) -> str:
+    text = json.dumps(spec, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.replace("&", "&amp;").replace("'", "&#39;").replace("<", "&lt;")
+
+
+def _png_size(png: bytes) -> tuple[int, int]:
+    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
+
+
+def _kernel_listens() -> bool:
+    """Whether a Jupyter kernel runs this, and the output is not to be stored."""
+    if os.environ.get("GENFLOW_STATIC") or "ipykernel" not in sys.modules:
+        return False
+    from IPython.core.getipython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+def explore(
+    *what: Panel | Callable[..., Any],
+    caption: str,
+    alt: str,
+    title: str = "",
+    start: Mapping[str, Any] | None = None,
+    play: str | None = None,
+    names: Mapping[str, str] | None = None,
+    max_kb: float = 120,
+    digits: int = 2,
+    **options: Any,
+) -> Explorer:
+    """An interactive figure from a function over a grid of control values.
+
+    ::
+
+        explore(f, kind="scatter", w=[0, 1, 2], steps=[5, 10], caption=…, alt=…)
+        explore(panel(f, kind="lines", t=ts), panel(g, kind="bars", t=ts), …)
+
+    The function is called once for every point of the joint grid and returns, for
+
+    * ``scatter``: (n, 2) points, or {name: points}
+    * ``lines``: (x, y), or {name: (x, y)}; NaN in y leaves a gap
+    * ``trajectories``: (paths, steps, 2), or {name: …}
+    * ``field``: (points (m, 2), vectors (m, 2))
+    * ``heat``: (density (ny, nx) ≥ 0 with row 0 at the bottom, (x0, x1, y0, y1))
+    * ``images``: (n, h, w) in [0, 1]
+    * ``bars``: {category: value}, or {series: {category: value}}
+    * a tuple of kinds: a tuple with one of these for each layer.
+
+    A control is a list of strictly monotone numbers, or of strings. Panels that name
+    the same control share it. `caption` is printed below; `alt` says in one sentence
+    what is drawn, for readers who cannot see it. `start` gives starting values (on
+    the grid; default the first), `play` the control that the play button runs
+    through, `names` a longer label for a control. Further options as in `panel`.
+
+    In a live notebook the sliders also take values between the grid's and ask the
+    function; elsewhere they move on the grid. All states are stored, quantised to
+    8–12 bits, in at most `max_kb` kilobytes. `digits` is how many significant digits
+    the text form prints (0: none, for results that differ between machines).
+
+    Raises ValueError or TypeError, naming the argument, for controls that do not fit
+    the function, an empty control, values that are not finite or of the wrong shape,
+    an unknown kind, a start off the grid, or data larger than `max_kb`.
+    """
+    if not what:
+        raise TypeError("explore needs a function or panels; got nothing")
+    if all(isinstance(one, Panel) for one in what):
+        if options:
+            raise TypeError(
+                f"with panels, give {sorted(options)} to panel(...), not to explore"
+            )
+        panels = [one for one in what if isinstance(one, Panel)]
+    else:
+        if len(what) > 1 or isinstance(what[0], Panel):
+            raise TypeError("explore takes one function, or panels only")
+        if "kind" not in options:
+            raise TypeError("explore needs kind=, such as kind='scatter'")
+        panels = [panel(what[0], **options)]
+    for name, value in (("caption", caption), ("alt", alt)):
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(f"{name} must be a sentence; got {value!r}")
+    if digits not in (0, 1, 2, 3):
+        raise ValueError(f"digits must be 0, 1, 2 or 3; got {digits!r}")
+    controls = merge(p.controls for p in panels)
+    labels = {**{name: name for name in controls}, **(names or {})}
+    _known("names", names or {}, controls)
+    _known("start", start or {}, controls)
+    _known("play", [play] if play is not None else [], controls)
+    at = {name: 0 for name in controls}
+    at |= {name: controls[name].index(value) for name, value in (start or {}).items()}
+
+    evaluated = evaluate(panels)
+    spec = {
+        "v": 1,
+        "title": title,
+        "alt": alt,
+        "play": play,
+        "controls": [
+            {
+                "name": name,
+                "label": labels[name],
+                "values": list(control.values),
+                "labels": list(control.labels),
+                "whole": control.whole,
+                "start": at[name],
+            }
+            for name, control in controls.items()
+        ],
+        "panels": [_head(ev) for ev in evaluated],
+    }
+    _encode(spec, evaluated, max_kb)
+    text = describe(title or caption, controls, labels, at, evaluated, digits)
+    return Explorer(evaluated, controls, spec, caption, text)
+
+
+def _known(argument: str, given: Any, controls: Mapping[str, Control]) -> None:
+    for name in given:
+        if name not in controls:
+            raise ValueError(
+                f"{argument}: {name!r} is not a control; there are {list(controls)}"
+            )
+
+
+def _head(ev: Evaluated) -> dict:
+    """A panel's JSON without its data; options left at their default are left out."""
+    p = ev.panel
+    xlim, ylim = limits(ev)
+    head: dict[str, Any] = {
+        "controls": list(p.controls),
+        "xlim": list(xlim),
+        "ylim": list(ylim),
+        "aspect": p.aspect,
+    }
+    optional = {
+        "title": p.title,
+        "xlabel": p.xlabel,
+        "ylabel": p.ylabel,
+        "logx": p.logx,
+        "logy": p.logy,
+        "equal": p.equal,
+        "columns": p.columns,
+        "vmax": p.vmax,
+        "alt": p.alt,
+        "arrow": arrow_scale(ev),
+        "notes": ev.summaries if any(ev.summaries) else None,
+    }
+    return head | {key: value for key, value in optional.items() if value}
+
+
+def _encode(spec: dict, evaluated: list[Evaluated], max_kb: float) -> None:
+    """Fill in the layers with as many bits as fit; ValueError if 8 are too many."""
+    colours: dict[str, int] = {}
+    for ev in evaluated:
+        for names in ev.series:
+            for name in names:
+                if name:
+                    colours.setdefault(name, len(colours))
+    size = 0.0
+    for bits in (12, 10, 9, 8):
+        for head, ev in zip(spec["panels"], evaluated, strict=True):
+            head["layers"] = encode_layers(ev.panel, ev.states, ev.series, bits)
+            for layer in head["layers"]:
+                layer["color"] = [colours.get(name, 0) for name in layer["series"]]
+        size = len(_attribute(spec).encode()) / 1024
+        if size <= max_kb:
+            return
+    most = max(
+        (
+            (len(channel["d"]), layer["kind"], head)
+            for head in spec["panels"]
+            for layer in head["layers"]
+            for channel in layer["ch"].values()
+        ),
+        key=lambda item: item[0],
+    )
+    states = [c for c in spec["controls"] if c["name"] in most[2]["controls"]]
+    grid = " × ".join(f"{len(c['values'])} {c['name']}" for c in states)
+    raise ValueError(
+        f"the figure's data take {size:.0f} KB, more than max_kb = {max_kb:g}; most of "
+        f"it is {most[1]} over {grid}: give fewer values of a control or fewer points"
+    )
+
+
