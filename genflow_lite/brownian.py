@@ -16,6 +16,8 @@ import torch
 from torch import Generator, Tensor
 from torch.func import jvp
 
+from genflow_lite._shapes import check_count, check_generator, describe
+
 __all__ = [
     "bridge",
     "ito_sum",
@@ -36,31 +38,19 @@ def _times(ts: Tensor | Sequence[float], least: int) -> Tensor:
     grid = torch.as_tensor(ts, dtype=torch.float64)
     if grid.ndim != 1 or len(grid) < least:
         raise ValueError(
-            f"ts must be a 1-D grid of at least {least} times, "
+            f"ts must be a 1-D grid of at least {least} times; "
             f"got shape {tuple(grid.shape)}"
         )
     if not (torch.isfinite(grid).all() and (grid.diff() > 0).all() and grid[0] >= 0):
         raise ValueError(
-            "ts must be finite, strictly increasing and start at ts[0] ≥ 0, got "
+            "ts must be finite, strictly increasing and start at ts[0] ≥ 0; got "
             f"{grid.tolist() if len(grid) <= 8 else '[…]'}"
         )
     return grid
 
 
-def _count(n: int) -> int:
-    if isinstance(n, bool) or not isinstance(n, int):
-        raise TypeError(f"n must be an int, the number of paths; got {n!r}")
-    if n < 1:
-        raise ValueError(f"n must be at least 1 path, got {n}")
-    return n
-
-
 def _normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
-    if not isinstance(generator, Generator):
-        raise TypeError(
-            "generator must be a torch.Generator (randomness enters nowhere else), "
-            f"got {type(generator).__name__}"
-        )
+    check_generator(generator)
     return torch.randn(
         shape, generator=generator, dtype=torch.float64, device=generator.device
     )
@@ -68,11 +58,10 @@ def _normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
 
 def _paths(w: Tensor, name: str = "w") -> Tensor:
     if not isinstance(w, Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(w).__name__}")
+        raise TypeError(f"{name} must be a tensor; got {describe(w)}")
     if w.ndim < 2:
         raise ValueError(
-            f"{name} must have shape (n, T, *S), paths then times, "
-            f"got {tuple(w.shape)}"
+            f"{name} must have shape (n, T, *S), paths then times; got {tuple(w.shape)}"
         )
     return w
 
@@ -100,7 +89,7 @@ def wiener(
     Source: Øksendal (2003), section 2.2.
     """
     grid = _times(ts, 1)
-    z = _normal((_count(n), len(grid), *shape), generator)
+    z = _normal((check_count(n, name="n"), len(grid), *shape), generator)
     steps = torch.cat([grid[:1], grid.diff()]).sqrt().to(z.device)
     return (_along_time(steps, z) * z).cumsum(dim=1)
 
@@ -129,10 +118,10 @@ def bridge(
     for name, value in (("a", a), ("b", b)):
         end = torch.as_tensor(value, dtype=torch.float64)
         try:
-            ends.append(end.expand(_count(n), *shape))
+            ends.append(end.expand(check_count(n, name="n"), *shape))
         except RuntimeError:
             raise ValueError(
-                f"{name} must broadcast to (n, *shape) = {(n, *shape)}, "
+                f"{name} must broadcast to (n, *shape) = {(n, *shape)}; "
                 f"got shape {tuple(end.shape)}"
             ) from None
     w = wiener(grid - grid[0], n, shape=shape, generator=generator)
@@ -173,14 +162,14 @@ def _check_match(grid: Tensor, w: Tensor) -> None:
     if w.shape[1] != len(grid):
         raise ValueError(
             f"w must hold one value for each of the {len(grid)} times in ts along "
-            f"its second axis, got shape {tuple(w.shape)}"
+            f"its second axis; got shape {tuple(w.shape)}"
         )
 
 
 def _integrand(f: Tensor, w: Tensor) -> Tensor:
     """f as (n or 1, T, *S or 1s), aligned with w from the left."""
     if not isinstance(f, Tensor):
-        raise TypeError(f"f must be a tensor, got {type(f).__name__}")
+        raise TypeError(f"f must be a tensor; got {describe(f)}")
     full = f[None] if f.ndim == 1 else f
     if full.ndim <= w.ndim:
         full = full.reshape(*full.shape, *[1] * (w.ndim - full.ndim))
@@ -190,7 +179,7 @@ def _integrand(f: Tensor, w: Tensor) -> Tensor:
             return full
     raise ValueError(
         "f must have shape (T,) or (n, T, *S) to match w of shape "
-        f"{tuple(w.shape)}, got {tuple(f.shape)}"
+        f"{tuple(w.shape)}; got {tuple(f.shape)}"
     )
 
 
@@ -344,7 +333,7 @@ def _sde_arguments(
     except RuntimeError:
         raise ValueError(
             f"x must broadcast to (n, *S) = {shape}, the shape of w without its time "
-            f"axis, got {tuple(start.shape)}"
+            f"axis; got {tuple(start.shape)}"
         ) from None
 
 
@@ -355,5 +344,5 @@ def _coefficient(name: str, fn: Coefficient, x: Tensor, t: Tensor) -> Tensor:
     except RuntimeError:
         raise ValueError(
             f"{name} must return a number or a tensor that broadcasts to x of shape "
-            f"{tuple(x.shape)} (one noise for each entry), got {tuple(value.shape)}"
+            f"{tuple(x.shape)} (one noise for each entry); got {tuple(value.shape)}"
         ) from None

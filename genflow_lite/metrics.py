@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from genflow_lite._shapes import check_count, check_floating, check_generator
+
 __all__ = ["TwoSample", "energy_distance", "frechet_distance", "mmd", "sliced_w2"]
 
 _ROWS = 512  # rows of the pairwise matrix in memory at once: 80 MB for 2 × 10 000
@@ -51,7 +53,7 @@ def energy_distance(
     zero for equal laws, so it can be slightly negative. x (n, *S), y (m, *S).
 
     Raises ValueError for samples of different coordinates, fewer than two points,
-    values that are not finite, or permutations without a generator.
+    or values that are not finite; TypeError for permutations without a generator.
     Source: Székely and Rizzo (2013).
     """
     x, y = _samples(x, y)
@@ -77,14 +79,14 @@ def mmd(
     the pooled sample (beyond 2000 points: of an evenly spaced subset of the points
     in lexicographic order), which depends neither on chance nor on the labels.
 
-    Raises ValueError as ``energy_distance``, and for a bandwidth that is not positive.
+    Raises as ``energy_distance``, and ValueError for a bandwidth that is not positive.
     Source: Gretton et al. (2012), Lemma 6.
     """
     x, y = _samples(x, y)
     h = _median_distance(torch.cat([x, y])) if bandwidth is None else float(bandwidth)
     if not (math.isfinite(h) and h > 0):
         came = "a median distance of 0" if bandwidth is None else f"{bandwidth!r}"
-        raise ValueError(f"bandwidth must be a positive number, got {came}")
+        raise ValueError(f"bandwidth must be a positive number; got {came}")
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         return _distance(a, b).square_().mul_(-0.5 / h**2).exp_()
@@ -109,16 +111,12 @@ def sliced_w2(
     Not without bias: two samples of one law are at a positive distance, which is
     what null_mean shows. The same directions serve value and permutations.
 
-    Raises ValueError as ``energy_distance``, and for projections < 1.
+    Raises as ``energy_distance``, and ValueError for projections < 1.
     Source: Bonneel et al. (2015).
     """
     x, y = _samples(x, y)
-    if _count("projections", projections) < 1:
-        raise ValueError(f"projections must be at least 1, got {projections}")
-    if not isinstance(generator, Generator):
-        raise TypeError(
-            f"generator must be a torch.Generator, got {type(generator).__name__}"
-        )
+    check_count(projections, name="projections")
+    check_generator(generator)
     theta = torch.randn(
         projections, x.shape[1], generator=generator, dtype=x.dtype, device=x.device
     )
@@ -145,7 +143,7 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     values from samples of one size. Roots by ``torch.linalg.eigh``; singular
     covariances are fine.
 
-    Raises ValueError as ``energy_distance``. Sources: Dowson and Landau (1982);
+    Raises as ``energy_distance``. Sources: Dowson and Landau (1982);
     Heusel et al. (2017) for its use on features of a network.
     """
     x, y = _samples(x, y)
@@ -160,41 +158,29 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
 def _samples(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     flat = []
     for name, sample in (("x", x), ("y", y)):
-        if not isinstance(sample, Tensor):
-            raise TypeError(f"{name} must be a tensor, got {type(sample).__name__}")
+        check_floating(sample, name=name)
         if sample.ndim < 1 or len(sample) < 2 or sample.numel() == 0:
             raise ValueError(
-                f"{name} must hold at least two points along its first axis, got "
+                f"{name} must hold at least two points along its first axis; got "
                 f"shape {tuple(sample.shape)}"
             )
         if not torch.isfinite(sample).all():
-            raise ValueError(f"{name} must be finite, got NaN or infinity")
+            raise ValueError(f"{name} must be finite; got NaN or infinity")
         flat.append(sample.detach().to(torch.float64).reshape(len(sample), -1))
     if x.shape[1:] != y.shape[1:]:
         raise ValueError(
-            "x and y must agree in all axes but the first, got shapes "
+            "x and y must agree in all axes but the first; got shapes "
             f"{tuple(x.shape)} and {tuple(y.shape)}"
         )
     return flat[0], flat[1]
-
-
-def _count(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    return value
 
 
 def _shuffles(
     x: Tensor, y: Tensor, permutations: int, generator: Generator | None
 ) -> Tensor:
     """(1 + permutations, N) rows with 1 for "x" and 0 for "y"; row 0 is the truth."""
-    if _count("permutations", permutations) < 0:
-        raise ValueError(f"permutations must be ≥ 0, got {permutations}")
-    if permutations and not isinstance(generator, Generator):
-        raise ValueError(
-            "generator must be a torch.Generator when permutations > 0, got "
-            f"{type(generator).__name__}"
-        )
+    if check_count(permutations, name="permutations", least=0):
+        check_generator(generator)
     labels = torch.zeros(
         1 + permutations, len(x) + len(y), dtype=x.dtype, device=x.device
     )
