@@ -84,7 +84,9 @@ def number_labels(values: tuple[float, ...]) -> tuple[str, ...]:
             (d for d in range(most) if _exact(values, d, size)), max(most - 1, 0)
         )
         texts = [f"{v:.{digits}f}" for v in values]
-        texts = ["0" + t[2:] if t.startswith("-0") and not float(t) else t for t in texts]
+        texts = [
+            "0" + t[2:] if t.startswith("-0") and not float(t) else t for t in texts
+        ]
     return tuple(t.replace("-", "\u2212") for t in texts)
 
 

@@ -7,14 +7,13 @@ import html
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
 from genflow_lite.explorer._controls import Control, merge
 from genflow_lite.explorer._limits import arrow_scale, limits
 from genflow_lite.explorer._panel import (
-    BITS,
     Evaluated,
     Panel,
     encode_layers,
@@ -29,8 +28,9 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 class Explorer:
     """An interactive figure; the value of `explore`. Display it as a cell's last line.
 
-    It shows itself as a live widget where a Jupyter kernel is listening, else as
-    HTML with a picture inside, else as a PNG, else as text.
+    It shows itself as HTML with a picture inside, which a script brings to life and,
+    in a running JupyterLab, a widget connects with the kernel; else as a PNG; else as
+    text.
     """
 
     def __init__(
@@ -60,14 +60,18 @@ class Explorer:
         """The data as stored: JSON, escaped for an attribute in single quotes."""
         return _attribute(self.spec)
 
-    def html(self) -> str:
-        """The figure with its data, a picture for where no script runs, a caption."""
+    def html(self, key: str = "") -> str:
+        """The figure with its data, a picture for where no script runs, a caption.
+
+        `key` ties it to a widget that reaches the kernel.
+        """
         # An <img> in the page keeps its place by its own size; explorer.js puts the
         # live figure there.
         width, height = _png_size(self.png)
         picture = base64.b64encode(self.png).decode("ascii")
+        live = f' data-lx-key="{key}"' if key else ""
         return (
-            f"<figure class=\"lx\" data-lx='{self.payload}'>"
+            f"<figure class=\"lx\"{live} data-lx='{self.payload}'>"
             f'<img src="data:image/png;base64,{picture}" width="{width // 2}" '
             f'height="{height // 2}" style="max-width:100%;height:auto" '
             f'alt="{html.escape(self.spec["alt"])}">'
@@ -80,15 +84,18 @@ class Explorer:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict:
         bundle: dict[str, Any] = {
             "text/plain": self.text,
-            "text/html": self.html(),
             "image/png": base64.b64encode(self.png).decode("ascii"),
         }
+        key = ""
         if _kernel_listens():
-            from genflow_lite.explorer._widget import view
+            from genflow_lite.explorer._widget import open_widget
 
-            widget = view(self)
-            if widget is not None:
-                bundle[WIDGET] = widget
+            widget = open_widget(self)
+            key = widget.key
+            if _needs_view():
+                view = {"version_major": 2, "version_minor": 0}
+                bundle[WIDGET] = {**view, "model_id": widget.model_id}
+        bundle["text/html"] = self.html(key)
         return bundle
 
 
@@ -108,6 +115,11 @@ def _kernel_listens() -> bool:
     from IPython.core.getipython import get_ipython
 
     return getattr(get_ipython(), "kernel", None) is not None
+
+
+def _needs_view() -> bool:
+    """Front ends that load a widget only through its view, unlike JupyterLab."""
+    return "google.colab" in sys.modules or "VSCODE_PID" in os.environ
 
 
 def explore(
@@ -272,5 +284,3 @@ def _encode(spec: dict, evaluated: list[Evaluated], max_kb: float) -> None:
         f"the figure's data take {size:.0f} KB, more than max_kb = {max_kb:g}; most of "
         f"it is {most[1]} over {grid}: give fewer values of a control or fewer points"
     )
-
-

@@ -38,12 +38,10 @@ def limits(ev: Evaluated) -> tuple[tuple[float, float], tuple[float, float]]:
         values = _all(ev, "v")
         if not p.logy:
             values = np.append(values, 0.0)  # a bar's length starts at zero
-        low, high = _padded(values, MARGIN)
+        low, high = _padded(values, 0.1)  # room for the numbers on the bars
         if not p.logy:
-            low, high = (
-                low if values.min() < 0 else 0.0,
-                high if values.max() > 0 else 0.0,
-            )
+            low = low if values.min() < 0 else 0.0
+            high = high if values.max() > 0 else 0.0
         if low == high:
             high = low + 1.0
         return (0.0, float(n)), p.ylim or (low, high)

@@ -24,7 +24,7 @@ from genflow_lite.explorer._panel import Evaluated
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 INK, MUTED, RULE = "#1f2933", "#52606d", "#d9dee4"
-SHADES = LinearSegmentedColormap.from_list("lx", ["#ffffff", "#c9d3e3", "#5f7396"])
+SHADES = LinearSegmentedColormap.from_list("lx", ["#ffffff", "#d3d8df", "#818c9b"])
 DPI = 160
 BUDGET = 25_000  # bytes
 

@@ -55,7 +55,9 @@ def describe(
             frames = [state[layer] for state in ev.states]
             for series in ev.series[layer]:
                 who = f"{kind} {series}".rstrip()
-                lines.append(f"    {who}: {_series(kind, frames, series, first, digits)}")
+                lines.append(
+                    f"    {who}: {_series(kind, frames, series, first, digits)}"
+                )
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,39 @@ if TYPE_CHECKING:
 
 # What turns the plain script into a module. A plain script may hold no `export`, and
 # a module does not load from file://; so the two are joined only here.
+#
+# `initialize` runs when the kernel opens the widget, before and without any view: it
+# makes the stored HTML figure live. A saved notebook then holds that HTML alone, which
+# shows its picture without a kernel; a stored widget view would show "model not
+# found". `render` is for front ends that load widgets only by their view.
 MODULE_END = """
+const reach = (model) => ({
+  send: (message) => model.send(message),
+  listen: (hear) => {
+    model.on("msg:custom", hear);
+    return () => model.off("msg:custom", hear);
+  },
+});
 export default {
+  initialize({ model, signal }) {
+    const mine = `figure.lx[data-lx-key="${model.get("key")}"]:not(.lx-live)`;
+    const stops = [];
+    const look = () => {
+      for (const figure of document.querySelectorAll(mine)) {
+        stops.push(globalThis.lx.mount(figure, model.get("spec"), reach(model)));
+      }
+    };
+    // The figure may come later, and again: a copied output, a second view.
+    const seen = new MutationObserver(look);
+    seen.observe(document.body, { childList: true, subtree: true });
+    look();
+    const end = () => {
+      seen.disconnect();
+      stops.forEach((stop) => stop());
+    };
+    if (signal) signal.addEventListener("abort", end);
+    else return end;
+  },
   render({ model, el }) {
     const figure = document.createElement("figure");
     figure.className = "lx";
@@ -23,13 +55,7 @@ export default {
     caption.textContent = model.get("caption");
     figure.append(caption);
     el.append(figure);
-    return globalThis.lx.mount(figure, model.get("spec"), {
-      send: (message) => model.send(message),
-      listen: (hear) => {
-        model.on("msg:custom", hear);
-        return () => model.off("msg:custom", hear);
-      },
-    });
+    return globalThis.lx.mount(figure, model.get("spec"), reach(model));
   },
 };
 """
@@ -78,18 +104,22 @@ def _widget_class() -> Any:
         _css = source("explorer.css")
         spec = traitlets.Dict().tag(sync=True)
         caption = traitlets.Unicode().tag(sync=True)
+        key = traitlets.Unicode().tag(sync=True)
 
     return ExplorerWidget
 
 
-def view(figure: Explorer) -> dict | None:
-    """The widget-view entry of the figure's MIME bundle."""
-    widget = _widget_class()(spec=figure.spec, caption=figure.caption)
+def open_widget(figure: Explorer) -> Any:
+    """A widget in the front end that knows `figure` and asks this kernel.
+
+    Its `key` is what the HTML figure carries as ``data-lx-key``.
+    """
+    widget = _widget_class()(
+        spec=figure.spec, caption=figure.caption, key=secrets.token_hex(8)
+    )
 
     def hear(_: Any, content: Any, buffers: Any) -> None:
         widget.send(answer(figure.panels, content))
 
     widget.on_msg(hear)
-    bundle = widget._repr_mimebundle_()
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
-    return (data or {}).get("application/vnd.jupyter.widget-view+json")
+    return widget

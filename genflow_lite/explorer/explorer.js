@@ -54,33 +54,38 @@
     return minus(v.toFixed(clamp(2 - size, 0, 5)));
   }
 
-  /** Round ticks in [lo, hi], about `wanted` of them: [{at, text}]. */
-  function ticks(lo, hi, wanted, log) {
-    if (log) return logTicks(lo, hi, wanted);
-    const raw = (hi - lo) / Math.max(wanted, 1);
+  /** Round ticks in [lo, hi] as [{at, text}]: as many as `fits(ticks)` allows. */
+  function ticks(lo, hi, log, fits) {
+    for (let wanted = 9; ; wanted--) {
+      const out = log ? logTicks(lo, hi, wanted) : linearTicks(lo, hi, wanted);
+      if (wanted === 2 || fits(out.filter((t) => t.text))) return out;
+    }
+  }
+
+  function linearTicks(lo, hi, wanted) {
+    const raw = (hi - lo) / wanted;
     const size = 10 ** Math.floor(Math.log10(raw));
     const step = size * [1, 2, 5, 10].find((m) => m * size >= raw * 0.999);
     const digits = Math.max(0, -Math.floor(Math.log10(step * 1.001)));
+    const plain = step < 1e5 && step >= 1e-4;
     const out = [];
     for (let k = Math.ceil(lo / step - 1e-9); k * step <= hi + 1e-9 * step; k++) {
-      const v = k * step;
-      const large = Math.abs(step) >= 1e5 || Math.abs(step) < 1e-4;
-      out.push({ at: v, text: large ? short(v) : minus(v.toFixed(digits)).replace(/^\u2212(0\.?0*)$/, "$1") });
+      out.push({ at: k * step, text: plain ? minus((k * step).toFixed(k ? digits : 0)) : short(k * step) });
     }
     return out;
   }
 
   function logTicks(lo, hi, wanted) {
-    const name = (k) => (k < -3 || k > 4 ? power(k) : minus(String(Number((10 ** k).toPrecision(1)))));
+    const large = lo < -3.01 || hi > 4.01;
+    const stride = Math.max(1, Math.ceil((hi - lo) / wanted));
     const out = [];
-    const stride = Math.max(1, Math.ceil((hi - lo) / Math.max(wanted, 1)));
     for (let k = Math.floor(lo); k <= Math.ceil(hi); k++) {
       for (let m = 1; m < 10; m++) {
         const at = k + Math.log10(m);
         if (at < lo - 1e-9 || at > hi + 1e-9) continue;
-        const few = hi - lo < 1.5 && (m === 2 || m === 5);
-        if (m === 1 && k % stride === 0) out.push({ at, text: name(k) });
-        else if (few) out.push({ at, text: short(10 ** at) });
+        const plain = minus(String(Number((m * 10 ** k).toPrecision(1))));
+        if (m === 1 && k % stride === 0) out.push({ at, text: large ? power(k) : plain });
+        else if (hi - lo < 1.5 && (m === 2 || m === 5)) out.push({ at, text: plain });
         else if (hi - lo < 5) out.push({ at, text: "" });
       }
     }
@@ -98,7 +103,7 @@
       ink: get("ink") || "#1f2933",
       muted: get("muted") || "#52606d",
       rule: get("rule") || "#d9dee4",
-      heat: (get("heat") || "#fff #c9d3e3 #5f7396").split(/\s+/).map(rgb),
+      heat: (get("heat") || "#fff #d3d8df #818c9b").split(/\s+/).map(rgb),
       series: [0, 1, 2, 3, 4, 5].map((k) => get(`c${k}`) || "#0072b2"),
       font: css.fontFamily || "sans-serif",
     };
@@ -134,15 +139,16 @@
     if (first.kind === "images") {
       const columns = panel.columns || Math.ceil(Math.sqrt(first.n * 1.4));
       const rows = Math.ceil(first.n / columns);
-      const cell = Math.min(width / columns, 110);
-      return { columns, rows, cell, height: Math.round((rows * cell * first.h) / first.w) };
+      const cell = Math.min(width / columns, 140);
+      const left = (width - columns * cell) / 2;
+      return { columns, rows, cell, left, height: Math.round((rows * cell * first.h) / first.w) };
     }
     ctx.font = `12px ${look.font}`;
     const wide = (text) => ctx.measureText(text).width;
     const top = panel.ylabel ? 26 : 10;
     let bottom = panel.xlabel ? 42 : 24;
     const guess = panel.equal ? clamp((y1 - y0) / (x1 - x0), 0.3, 1.15) : panel.aspect;
-    const yTicks = ticks(y0, y1, clamp((width * guess) / 52, 2, 8), panel.logy);
+    const yTicks = ticks(y0, y1, panel.logy, (t) => (width * guess) / t.length > 38);
     const left = Math.ceil(Math.max(...yTicks.map((t) => wide(t.text)), 8)) + 12;
     const right = 12;
     const w = width - left - right;
@@ -155,7 +161,8 @@
       if (slanted) bottom += Math.min(widest * 0.6, 90);
       xTicks = first.categories.map((text, k) => ({ at: k + 0.5, text }));
     } else {
-      xTicks = ticks(x0, x1, clamp(w / 74, 2, 9), panel.logx);
+      xTicks = ticks(x0, x1, panel.logx, (t) =>
+        w / t.length > Math.max(...t.map(({ text }) => wide(text)), 0) + 22);
     }
     return {
       left, top, w, h, xTicks, yTicks, slanted,
@@ -327,7 +334,7 @@
           image.data.set([v, v, v, 255], 4 * j);
         }
         sheet.getContext("2d").putImageData(image, 0, 0);
-        const x = Math.round((k % g.columns) * g.cell);
+        const x = Math.round(g.left + (k % g.columns) * g.cell);
         const y = Math.round((Math.floor(k / g.columns) * g.cell * h) / w);
         ctx.drawImage(sheet, x, y, g.cell - 2, (g.cell * h) / w - 2);
       }
@@ -369,10 +376,11 @@
       canvas.height = ph;
       canvas.style.height = `${g.height}px`;
     }
-    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+    ctx.setTransform(1, 0, 0, 1, 0, 0);
     ctx.globalAlpha = 1;
     ctx.fillStyle = look.bg;
-    ctx.fillRect(0, 0, width, g.height);
+    ctx.fillRect(0, 0, pw, ph);
+    ctx.setTransform(pw / width, 0, 0, ph / g.height, 0, 0);
     ctx.lineJoin = ctx.lineCap = "round";
     ctx.font = `12px ${look.font}`;
     const framed = panel.layers[0].kind !== "images";
@@ -437,6 +445,7 @@
     return span;
   };
   const PLAY = "M4 2.5v11l9.5-5.5z";
+  const BACK = "M8 3V.5L3.8 4 8 7.5V5a4 4 0 1 1-4 4H2a6 6 0 1 0 6-6z";
   const PAUSE = "M3.5 2.5h3v11h-3zM9.5 2.5h3v11h-3z";
 
   /** One control: its state is a position on the grid (`at`) and a value. */
@@ -595,11 +604,11 @@
         });
         if (layer.kind === "heat") {
           panel.peak = make("span", { class: "lx-peak" });
-          const bar = make("span", { class: "lx-ramp", "aria-hidden": "true" });
-          list.append(make("li", {}, "density 0", bar, panel.peak));
+          panel.ramp = make("span", { class: "lx-ramp", "aria-hidden": "true" });
+          list.append(make("li", {}, "density 0", panel.ramp, panel.peak));
         }
       }
-      return list.childElementCount ? list : "";
+      return make("div", {}, list.childElementCount ? list : "");
     }
 
     /** Shows a frame; while playing, the one before fades away (frames only fade: no
@@ -783,11 +792,13 @@
     const shared = make("div", { class: "lx-controls" });
     const grid = make("div", { class: "lx-panels" });
     if (panels.length > 1) grid.classList.add("lx-several");
+    if (panels.length % 3 === 0) grid.classList.add("lx-threes");
     for (const panel of panels) {
       const own = make("div", { class: "lx-controls" });
       const plot = make("div", { class: "lx-plot" }, panel.canvas, panel.readout);
       const box = make("div", { class: "lx-panel" });
-      if (panel.title) box.append(make("p", { class: "lx-title", text: panel.title }));
+      // Always five rows, so that the plots of neighbouring panels line up.
+      box.append(make("p", { class: "lx-title", text: panel.title || "" }));
       box.append(legend(panel), plot, panel.note, own);
       const ratio = panel.equal ? (panel.ylim[1] - panel.ylim[0]) / (panel.xlim[1] - panel.xlim[0]) : panel.aspect;
       if (panel.equal && panels.length === 1) box.style.maxWidth = `${clamp(500 / ratio, 320, 720)}px`;
@@ -806,7 +817,7 @@
       row.append(control.el);
       (panels.length > 1 && uses(c.name) === 1 ? home.own : shared).append(row);
     }
-    const reset = make("button", { type: "button", class: "lx-button lx-reset", text: "Reset" });
+    const reset = make("button", { type: "button", class: "lx-button lx-reset", "aria-label": "Reset", title: "Reset" }, icon(BACK));
     reset.addEventListener("click", () => {
       stop();
       for (const c of Object.values(controls)) c.go(c.start, true);
@@ -818,7 +829,8 @@
     root.setAttribute("role", "group");
     root.setAttribute("aria-label", spec.title || "Interactive figure");
     if (spec.title) root.append(make("p", { class: "lx-title lx-main", text: spec.title }));
-    root.append(grid, shared, make("div", { class: "lx-foot" }, status, reset), spoken);
+    root.append(grid, make("div", { class: "lx-bar" }, shared, reset), status, spoken);
+    status.hidden = !io; // without a kernel there is nothing to wait for
     for (const old of figure.querySelectorAll(":scope > img, :scope > .lx-root")) old.remove();
     figure.prepend(root);
     figure.classList.add("lx-live");
@@ -842,8 +854,10 @@
 
     const redraw = () => {
       look = theme(figure);
+      const ramp = look.heat.map((c) => `rgb(${c})`).join();
       for (const panel of panels) {
         panel.fading = null;
+        if (panel.ramp) panel.ramp.style.background = `linear-gradient(90deg,${ramp})`;
         if (panel.now) panel.g = paint(panel.canvas, panel, panel.now, look);
       }
     };
@@ -852,6 +866,7 @@
     const unwatch = watchTheme(redraw);
     const unhear = io ? io.listen(hear) : () => {};
     ready = true;
+    redraw();
     panels.forEach(update);
     figure.lxStop = () => {
       stop();
