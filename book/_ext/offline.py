@@ -8,9 +8,11 @@ configured static folder, and MathJax must load its own parts when it needs them
 from __future__ import annotations
 
 import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
@@ -63,6 +65,24 @@ def _is_thebe(item: Any) -> bool:
     return "thebe" in name.lower() or "thebe" in body.lower()
 
 
+def describe(
+    app: Sphinx,
+    pagename: str,
+    templatename: str,
+    context: dict[str, Any],
+    doctree: nodes.document | None,
+) -> None:
+    """Give each page a description: its first plain paragraph, or the book's."""
+    text = app.config.book_description
+    for paragraph in doctree.findall(nodes.paragraph) if doctree else ():
+        own = " ".join(paragraph.astext().split())
+        if len(own) >= 60 and not any(paragraph.findall(nodes.math)):
+            text = own if len(own) <= 200 else own[:199].rsplit(" ", 1)[0] + "…"
+            break
+    tag = f'<meta name="description" content="{escape(text)}" />'
+    context["metatags"] = context.get("metatags", "") + tag
+
+
 def report_foreign(app: Sphinx, exception: Exception | None) -> None:
     """Warn (an error under ``-W``) about a page that would contact another host."""
     if exception is not None or app.builder.format != "html":
@@ -82,6 +102,8 @@ def report_foreign(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
+    app.add_config_value("book_description", "", "html", str)
+    app.connect("html-page-context", describe)
     app.connect("config-inited", add_vendored_files)
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("build-finished", report_foreign)
