@@ -14,11 +14,12 @@ Each prints one line and, in a notebook, shows a card; a failed check raises
 error. `exercise` tries a reader's function on the questions that `cases` makes.
 """
 
+from genflow_lite.verify.algebra import symbolic
 from genflow_lite.verify.card import CheckFailed
+from genflow_lite.verify.convergence import order
 from genflow_lite.verify.estimate import Estimate, mean, variance
-from genflow_lite.verify.exercise import Cases, cases, exercise
-from genflow_lite.verify.kinds import close, order, sampled
-from genflow_lite.verify.symbolic import symbolic
+from genflow_lite.verify.exercises import Cases, cases, exercise
+from genflow_lite.verify.numerical import close, sampled
 
 __all__ = [
     "Cases",

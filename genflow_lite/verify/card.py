@@ -56,14 +56,17 @@ class Result:
 
     @property
     def passed(self) -> bool:
+        """Whether nothing is wrong."""
         return not self.problems
 
     @property
     def mark(self) -> str:
+        """The verdict as one character."""
         return "✓" if self.passed else "✗"
 
     @property
     def refused(self) -> list[str]:
+        """Names of the mistakes that the comparison refuses."""
         return [mistake.name for mistake in self.mistakes if mistake.refused]
 
     def line(self) -> str:

@@ -19,9 +19,10 @@ NOT_COUNTED = ("genflow_lite.verify", "genflow_lite._shapes")
 CONSTRUCTORS = {"__init__", "__post_init__", "__new__"}
 # The statement of the problem and the drawing of samples, with all that runs beneath.
 ALLOWED = {
-    "paths": {
-        *("vp", "ve", "sub_vp", "cosine", "rectified", "from_betas"),
-        *("GaussianPath.mix", "GaussianPath.prior"),
+    "paths": {"*"},  # what α and σ are on each named path
+    "_gaussian_path": {
+        *("_checked", "GaussianPath.sigma_sq", "GaussianPath.mix"),
+        "GaussianPath.prior",
     },
     "oracles": {"GaussianMixture.sample"},
     "brownian": {"wiener", "bridge"},
@@ -29,8 +30,16 @@ ALLOWED = {
 }
 
 
+def _allowed(module: str, name: str) -> bool:
+    last = name.rpartition(".")[2]
+    if last in CONSTRUCTORS or last.lstrip("_").startswith("check_"):
+        return True
+    return not {"*", name}.isdisjoint(ALLOWED.get(module, ()))
+
+
 class Calls:
-    """The functions seen by one traced call: `library` and `chapter` names."""
+    """The functions seen by one traced call: names of the library's functions and of
+    those that the chapter itself defines."""
 
     def __init__(self) -> None:
         self.library: set[str] = set()
@@ -58,7 +67,7 @@ class Calls:
         if not module.startswith(LIBRARIES) or module.startswith(NOT_COUNTED):
             return
         package, _, short = module.partition(".")
-        if frame.f_code.co_name in CONSTRUCTORS or name in ALLOWED.get(short, ()):
+        if frame.f_code.co_name in CONSTRUCTORS or _allowed(short, name):
             self._beneath = 1
         elif not name.startswith("<"):  # a module's own body, run by an import
             self.library.add(".".join(filter(None, (short or package, name))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -134,10 +135,8 @@ def _answer_parts(result: Any, expected: tuple[Part, ...]) -> tuple[Part, ...]:
     """A list of numbers counts as an array where the truth is one array."""
     one = len(expected) == 1 and expected[0].value.ndim > 0
     if isinstance(result, list | tuple) and one and len(result) != 1:
-        try:
+        with contextlib.suppress(TypeError, ValueError):
             result = np.asarray(result, dtype=np.float64)
-        except (TypeError, ValueError):
-            pass
     return parts_of(result, "your answer")
 
 

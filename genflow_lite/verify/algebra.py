@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from genflow_lite.verify.calls import check_label, check_rejects, same_code
@@ -76,10 +76,7 @@ def _entries(side: Any, who: str) -> tuple[list[Any], Calls]:
     if callable(side) and not isinstance(side, sympy.Basic | sympy.MatrixBase):
         side, seen = traced(side)
     if isinstance(side, sympy.MatrixBase):
-        parts: Iterable[Any] = [sympy.Tuple(*side.shape), *side]
-        return [
-            e for p in parts for e in (p if isinstance(p, sympy.Tuple) else [p])
-        ], seen
+        return [*map(sympy.Integer, side.shape), *side], seen  # the shape counts too
     if isinstance(side, tuple | list | sympy.Tuple):
         return [e for part in side for e in _entries(part, who)[0]], seen
     try:
@@ -88,8 +85,8 @@ def _entries(side: Any, who: str) -> tuple[list[Any], Calls]:
         entry = None
     if not isinstance(entry, sympy.Expr):
         raise TypeError(
-            f"{who} is {type(side).__name__}; needed is a SymPy expression or matrix, a "
-            "tuple of those, or a function that returns one"
+            f"{who} is {type(side).__name__}; needed is a SymPy expression or "
+            "matrix, a tuple of those, or a function that returns one"
         )
     return [entry], seen
 
@@ -98,9 +95,12 @@ def _not_finite(entries: list[Any], who: str) -> str:
     import sympy
 
     for entry in entries:
-        for bad in (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
-            if entry.doit().has(bad) and not entry.has(sympy.Integral, sympy.Sum):
-                return f"{who} holds {bad}"
+        if entry.has(sympy.nan, sympy.zoo):
+            return f"{who} holds {sympy.nan if entry.has(sympy.nan) else sympy.zoo}"
+        if entry.has(sympy.oo, -sympy.oo) and not entry.has(
+            sympy.Integral, sympy.Sum, sympy.Limit, sympy.Product
+        ):
+            return f"{who} is infinite"
     return ""
 
 
