@@ -76,7 +76,8 @@ def describe(
     text = app.config.book_description
     for paragraph in doctree.findall(nodes.paragraph) if doctree else ():
         own = " ".join(paragraph.astext().split())
-        if len(own) >= 60 and not any(paragraph.findall(nodes.math)):
+        plain = isinstance(paragraph.parent, nodes.section) and len(own) >= 60
+        if plain and not any(paragraph.findall(nodes.math)):
             text = own if len(own) <= 200 else own[:199].rsplit(" ", 1)[0] + "…"
             break
     tag = f'<meta name="description" content="{escape(text)}" />'
