@@ -87,7 +87,9 @@ def test_bridge_has_the_law_of_w_conditioned_on_its_ends() -> None:
     cov = joint[inner][:, inner] - gain @ joint[ends][:, inner]
     mean = gain @ torch.tensor([1.0, -2.0], dtype=F64)
     assert worst_z(b[:, inner], cov) < 4
-    assert (((b[:, inner].mean(0) - mean) / (cov.diag() / 40_000).sqrt()).abs() < 4).all()
+    assert (
+        ((b[:, inner].mean(0) - mean) / (cov.diag() / 40_000).sqrt()).abs() < 4
+    ).all()
 
 
 def test_bridge_ends_broadcast_over_paths_and_components() -> None:
@@ -170,13 +172,19 @@ def test_variations_of_a_wiener_path() -> None:
     fourth = (qv - qv.mean()).pow(4).mean()
     assert abs(qv.var() - var) < 4 * torch.sqrt((fourth - var**2) / paths)
     tv_var = t * (1 - 2 / math.pi)
-    assert abs(tv.mean() - math.sqrt(2 * n * t / math.pi)) < 4 * math.sqrt(tv_var / paths)
+    assert abs(tv.mean() - math.sqrt(2 * n * t / math.pi)) < 4 * math.sqrt(
+        tv_var / paths
+    )
 
 
 def test_quadratic_variation_of_a_smooth_path_vanishes() -> None:
     ns = np.array([50, 100, 200])
     qv = [
-        float(quadratic_variation(torch.linspace(0, 3, n + 1, dtype=F64).sin()[None])[0, -1])
+        float(
+            quadratic_variation(torch.linspace(0, 3, n + 1, dtype=F64).sin()[None])[
+                0, -1
+            ]
+        )
         for n in ns
     ]
     assert np.polyfit(np.log(ns), np.log(qv), 1)[0] == pytest.approx(-1, abs=0.02)
