@@ -71,13 +71,19 @@ def check_finite(x: object, *, name: str) -> Tensor:
     return x
 
 
-def check_positive(value: object, *, name: str) -> float:
-    """A positive, finite Python number as a float."""
+def check_number(value: object, *, name: str) -> float:
+    """A Python number as a float; NaN and infinities pass."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number; got {describe(value)}")
+    return float(value)
+
+
+def check_positive(value: object, *, name: str) -> float:
+    """A positive, finite Python number as a float."""
+    value = check_number(value, name=name)
     if not 0 < value < math.inf:
         raise ValueError(f"{name} must be positive and finite; got {value}")
-    return float(value)
+    return value
 
 
 def check_state(x: object, *, name: str = "x") -> Tensor:

@@ -6,8 +6,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from genflow_lite._shapes import check_count, describe, holds
+from genflow_lite._shapes import check_count, check_number, check_positive, holds
 from genflow_lite.paths import GaussianPath
+from genflow_lite.predict import check_is_path
 
 Spacing = Literal["uniform", "log_snr", "karras", "trailing"]
 """The names of the spacings."""
@@ -44,18 +45,18 @@ def time_grid(
     positive, where n is so large that two times coincide, and where a stand-in for an
     end is not between the ends.
     """
-    if not isinstance(path, GaussianPath):
-        raise TypeError(f"path must be a GaussianPath; got {describe(path)}")
+    path = check_is_path(path)
     n = check_count(n, name="n")
     if spacing not in get_args(Spacing):
         names = ", ".join(repr(s) for s in get_args(Spacing))
         raise ValueError(f"spacing must be one of {names}; got {spacing!r}")
+    t_max = check_number(t_max, name="t_max")
+    t_min = check_number(t_min, name="t_min")
+    rho = check_positive(rho, name="rho")
     if not 0 <= t_max <= 1:
         raise ValueError(f"t_max must lie in [0, 1]; got {t_max}")
     if not 0 <= t_min < t_max:
         raise ValueError(f"t_min must lie in [0, t_max) = [0, {t_max}); got {t_min}")
-    if not 0 < rho < math.inf:
-        raise ValueError(f"rho must be positive and finite; got {rho}")
     if spacing in ("uniform", "trailing"):
         ts = torch.linspace(t_max, t_min, n + 1, dtype=torch.float64)
         if spacing == "trailing" and path.steps is not None:
