@@ -65,7 +65,8 @@ def test_wiener_covariance_and_mean_sampled() -> None:
 
 def test_wiener_components_are_independent_and_shaped() -> None:
     w = wiener(UNEVEN, 30_000, shape=(2, 2), generator=gen(2))
-    assert w.shape == (30_000, 6, 2, 2) and w.dtype == F64
+    assert w.shape == (30_000, 6, 2, 2)
+    assert w.dtype == F64
     assert (w[:, 0] == 0).all()
     cov = torch.eye(4, dtype=F64) * UNEVEN[-1]
     assert worst_z(w[:, -1].reshape(-1, 4), cov) < 4
@@ -73,13 +74,15 @@ def test_wiener_components_are_independent_and_shaped() -> None:
 
 def test_same_seed_same_path_and_other_seed_another() -> None:
     a, b, c = (wiener(UNEVEN, 3, generator=gen(k)) for k in (5, 5, 6))
-    assert torch.equal(a, b) and not torch.equal(a[:, 1:], c[:, 1:])
+    assert torch.equal(a, b)
+    assert not torch.equal(a[:, 1:], c[:, 1:])
 
 
 def test_bridge_has_the_law_of_w_conditioned_on_its_ends() -> None:
     ts = UNEVEN + 0.3
     b = bridge(ts, 1.0, -2.0, 40_000, generator=gen(4))
-    assert (b[:, 0] == 1).all() and (b[:, -1] == -2).all()
+    assert (b[:, 0] == 1).all()
+    assert (b[:, -1] == -2).all()
     # Condition the Gaussian vector W on (W_first, W_last) by the Schur complement.
     joint = torch.minimum(ts[:, None], ts)
     ends, inner = [0, len(ts) - 1], list(range(1, len(ts) - 1))
@@ -112,7 +115,8 @@ def test_refine_keeps_the_path_and_is_again_a_wiener_path() -> None:
     assert torch.equal(fine[:, ::2], w)
     assert worst_z(fine, torch.minimum(ts[:, None], ts)) < 4
     ts4, w4 = refine(ts, fine[..., None].expand(-1, -1, 2), generator=gen(9))
-    assert len(ts4) == 9 and w4.shape == (40_000, 9, 2)
+    assert len(ts4) == 9
+    assert w4.shape == (40_000, 9, 2)
 
 
 # --- sums ----------------------------------------------------------------------------
@@ -210,7 +214,8 @@ def test_gbm_steps_against_their_closed_products() -> None:
     milstein = euler + VOL**2 * (dw.square() - h) / 2
     for scheme, factor in ((sde_euler, euler), (sde_milstein, milstein)):
         states = torch.stack(list(scheme(gbm_drift, gbm_noise, 1.5, UNEVEN, w)), dim=1)
-        assert states.shape == w.shape and (states[:, 0] == 1.5).all()
+        assert states.shape == w.shape
+        assert (states[:, 0] == 1.5).all()
         assert torch.allclose(states[:, 1:], 1.5 * factor.cumprod(dim=1), rtol=1e-13)
 
 
