@@ -27,8 +27,8 @@ def encode(arrays: Sequence[Array], bits: int, *, own_range: bool = False) -> di
 
     Keys: ``b`` bits; ``lo``, ``hi`` the range (with `own_range` one ``hi`` for each
     stored array and ``lo`` = 0: a density keeps its precision while its peak
-    grows); ``k`` how many arrays are stored and ``n`` their lengths (one number if equal);
-    ``r`` which stored array each given one is (absent if it is the k-th);
+    grows); ``k`` how many arrays are stored, ``n`` their lengths (one number if they
+    are equal); ``r`` which stored array each given one is (absent if it is the k-th);
     ``d`` the packed codes.
 
     Raises ValueError if `bits` is not in 2…16.

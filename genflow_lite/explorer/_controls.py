@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -78,15 +79,13 @@ def number_labels(values: tuple[float, ...]) -> tuple[str, ...]:
     if wide and len(nonzero) == len(values):
         texts = [f"{v:.3g}" for v in values]
     else:
-        gaps = [abs(b - a) for a, b in zip(values, values[1:], strict=False)]
+        gaps = [abs(b - a) for a, b in itertools.pairwise(values)]
         most = max(0, 2 - math.floor(math.log10(min(gaps, default=size) or size)))
         digits = next(
             (d for d in range(most) if _exact(values, d, size)), max(most - 1, 0)
         )
         texts = [f"{v:.{digits}f}" for v in values]
-        texts = [
-            "0" + t[2:] if t.startswith("-0") and not float(t) else t for t in texts
-        ]
+        texts = [t if float(t) else t.lstrip("-") for t in texts]  # no "-0.0"
     return tuple(t.replace("-", "\u2212") for t in texts)
 
 
@@ -119,7 +118,7 @@ def read_control(name: str, values: Any) -> Control:
         return Control(name, plain, plain)
     if not all(math.isfinite(v) for v in plain):
         raise ValueError(f"control {name!r} must be finite; got {list(plain)}")
-    steps = [b - a for a, b in zip(plain, plain[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(plain)]
     if not (all(s > 0 for s in steps) or all(s < 0 for s in steps)):
         raise ValueError(
             f"control {name!r} must be strictly increasing or decreasing; "

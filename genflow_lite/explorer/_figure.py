@@ -57,7 +57,7 @@ class Explorer:
 
     @property
     def payload(self) -> str:
-        """The data as stored: JSON, escaped for an attribute in single quotes."""
+        """The data as stored: JSON, escaped for an HTML attribute."""
         return _attribute(self.spec)
 
     def html(self, key: str = "") -> str:
@@ -65,15 +65,17 @@ class Explorer:
 
         `key` ties it to a widget that reaches the kernel.
         """
-        # An <img> in the page keeps its place by its own size; explorer.js puts the
-        # live figure there.
-        width, height = _png_size(self.png)
+        # The size in the page, so that nothing jumps while the page loads. It is that
+        # of the drawing: how far the file was reduced may differ between machines.
+        from genflow_lite.explorer._picture import page_size
+
+        width, height = page_size(self.spec)
         picture = base64.b64encode(self.png).decode("ascii")
         live = f' data-lx-key="{key}"' if key else ""
         return (
-            f"<figure class=\"lx\"{live} data-lx='{self.payload}'>"
-            f'<img src="data:image/png;base64,{picture}" width="{width // 2}" '
-            f'height="{height // 2}" style="max-width:100%;height:auto" '
+            f'<figure class="lx"{live} data-lx="{self.payload}">'
+            f'<img src="data:image/png;base64,{picture}" width="{width}" '
+            f'height="{height}" style="max-width:100%;height:auto" '
             f'alt="{html.escape(self.spec["alt"])}">'
             f"<figcaption>{html.escape(self.caption)}</figcaption></figure>"
         )
@@ -82,6 +84,7 @@ class Explorer:
         return self.text
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict:
+        del include, exclude  # IPython filters the bundle itself
         bundle: dict[str, Any] = {
             "text/plain": self.text,
             "image/png": base64.b64encode(self.png).decode("ascii"),
@@ -101,11 +104,7 @@ class Explorer:
 
 def _attribute(spec: dict) -> str:
     text = json.dumps(spec, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.replace("&", "&amp;").replace("'", "&#39;").replace("<", "&lt;")
-
-
-def _png_size(png: bytes) -> tuple[int, int]:
-    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
+    return html.escape(text)
 
 
 def _kernel_listens() -> bool:
@@ -167,8 +166,9 @@ def explore(
     the function, an empty control, values that are not finite or of the wrong shape,
     an unknown kind, a start off the grid, or data larger than `max_kb`.
     """
-    if not what:
+    if len(what) == 0:
         raise TypeError("explore needs a function or panels; got nothing")
+    first, *more = what
     if all(isinstance(one, Panel) for one in what):
         if options:
             raise TypeError(
@@ -176,11 +176,11 @@ def explore(
             )
         panels = [one for one in what if isinstance(one, Panel)]
     else:
-        if len(what) > 1 or isinstance(what[0], Panel):
+        if more or isinstance(first, Panel):
             raise TypeError("explore takes one function, or panels only")
         if "kind" not in options:
             raise TypeError("explore needs kind=, such as kind='scatter'")
-        panels = [panel(what[0], **options)]
+        panels = [panel(first, **options)]
     for name, value in (("caption", caption), ("alt", alt)):
         if not isinstance(value, str) or not value.strip():
             raise ValueError(f"{name} must be a sentence; got {value!r}")
@@ -191,7 +191,7 @@ def explore(
     _known("names", names or {}, controls)
     _known("start", start or {}, controls)
     _known("play", [play] if play is not None else [], controls)
-    at = {name: 0 for name in controls}
+    at = dict.fromkeys(controls, 0)
     at |= {name: controls[name].index(value) for name, value in (start or {}).items()}
 
     evaluated = evaluate(panels)

@@ -151,12 +151,8 @@ def _field(value: Any, where: str) -> Frame:
         "(m, 2)",
         lambda a: a.ndim == 2 and a.shape[1] == 2,
     )
-    vectors = shaped(
-        second,
-        f"{where}, vectors,",
-        f"{points.shape}",
-        lambda a: a.shape == points.shape,
-    )
+    wanted = f"{where}, vectors,", f"{points.shape}"
+    vectors = shaped(second, *wanted, lambda a: a.shape == points.shape)
     return Frame(
         {
             "": {
@@ -171,9 +167,8 @@ def _field(value: Any, where: str) -> Frame:
 
 def _heat(value: Any, where: str) -> Frame:
     first, second = _pair(value, where, "(density, (x0, x1, y0, y1))")
-    z = shaped(
-        first, f"{where}, density,", "(ny, nx)", lambda a: a.ndim == 2 and a.size > 0
-    )
+    wanted = f"{where}, density,", "(ny, nx)"
+    z = shaped(first, *wanted, lambda a: a.ndim == 2 and a.size > 0)
     if z.min() < 0:
         raise ValueError(f"{where}, density, must be ≥ 0; its least is {z.min():.3g}")
     box = shaped(second, f"{where}, extent,", "(4,)", lambda a: a.shape == (4,))

@@ -34,26 +34,36 @@ Style = dict[str, Any]
 def draw(evaluated: list[Evaluated], spec: dict) -> bytes:
     """The panels side by side (at most three in a row), at the start state."""
     start = {c["name"]: c["start"] for c in spec["controls"]}
-    columns = min(len(evaluated), 3 if len(evaluated) != 4 else 2)
-    rows = math.ceil(len(evaluated) / columns)
-    width = {1: 4.6, 2: 7.0, 3: 8.6}[columns]
-    heights = [_aspect(head) for head in spec["panels"]]
-    height = rows * (width / columns * max(heights) * 0.86 + 0.75)
+    rows, columns, width, height = _sheet(spec)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({"font.size": 8, "axes.edgecolor": MUTED})
-        figure = Figure(
-            figsize=(width, min(height, 6.0)), dpi=DPI, layout="constrained"
-        )
+        figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         if spec["title"]:
             figure.suptitle(spec["title"], fontsize=9, color=INK)
         for k, (ev, head) in enumerate(zip(evaluated, spec["panels"], strict=True)):
             axes = figure.add_subplot(rows, columns, k + 1)
-            _panel(axes, ev, head, ev.states[ev.position(start)])
+            _panel(axes, head, ev.states[ev.position(start)])
         plain = io.BytesIO()
         canvas.print_png(plain)
     return _small(plain.getvalue())
+
+
+def page_size(spec: dict) -> tuple[int, int]:
+    """Width and height in CSS pixels; the file has about twice as many."""
+    _, _, width, height = _sheet(spec)
+    return round(width * 80), round(height * 80)
+
+
+def _sheet(spec: dict) -> tuple[int, int, float, float]:
+    """Rows and columns of panels; width and height in inches."""
+    count = len(spec["panels"])
+    columns = 2 if count == 4 else min(count, 3)
+    rows = math.ceil(count / columns)
+    width = {1: 4.6, 2: 7.0, 3: 8.6}[columns]
+    tallest = max(_aspect(head) for head in spec["panels"])
+    return rows, columns, width, rows * (width / columns * tallest * 0.86 + 0.75)
 
 
 def _aspect(head: dict) -> float:
@@ -68,7 +78,7 @@ def _aspect(head: dict) -> float:
     return min(head["aspect"], 1.0)
 
 
-def _panel(axes: Axes, ev: Evaluated, head: dict, frames: list[Frame]) -> None:
+def _panel(axes: Axes, head: dict, frames: list[Frame]) -> None:
     axes.set_title(head.get("title", ""), fontsize=8.5, color=INK)
     axes.set_xlabel(head.get("xlabel", ""), color=INK)
     axes.set_ylabel(head.get("ylabel", ""), color=INK)
@@ -100,18 +110,18 @@ def _panel(axes: Axes, ev: Evaluated, head: dict, frames: list[Frame]) -> None:
         axes.legend(unique.values(), unique.keys(), frameon=False, fontsize=7)
 
 
-def _scatter(axes: Axes, frame: Frame, name: str, style: Style, head: dict) -> None:
+def _scatter(axes: Axes, frame: Frame, name: str, style: Style, _: dict) -> None:
     s = frame.series[name]
     size = 9.0 if s["x"].size <= 300 else 4.0
     axes.scatter(s["x"], s["y"], s=size, alpha=0.7, linewidths=0, **style)
 
 
-def _lines(axes: Axes, frame: Frame, name: str, style: Style, head: dict) -> None:
+def _lines(axes: Axes, frame: Frame, name: str, style: Style, _: dict) -> None:
     s = frame.series[name]
     axes.plot(s["x"], s["y"], linewidth=1.4, **style)
 
 
-def _paths(axes: Axes, frame: Frame, name: str, style: Style, head: dict) -> None:
+def _paths(axes: Axes, frame: Frame, name: str, style: Style, _: dict) -> None:
     s = frame.series[name]
     axes.plot(s["x"], s["y"], linewidth=0.7, alpha=0.55, **style)
     last = np.flatnonzero(np.isnan(s["x"])) - 1
@@ -119,7 +129,7 @@ def _paths(axes: Axes, frame: Frame, name: str, style: Style, head: dict) -> Non
     axes.scatter(s["x"][last], s["y"][last], s=6, linewidths=0, color=style["color"])
 
 
-def _field(axes: Axes, frame: Frame, name: str, style: Style, head: dict) -> None:
+def _field(axes: Axes, frame: Frame, name: str, _: Style, head: dict) -> None:
     s = frame.series[name]
     k = head.get("arrow", 0.0)
     axes.quiver(
@@ -135,7 +145,7 @@ def _field(axes: Axes, frame: Frame, name: str, style: Style, head: dict) -> Non
     )
 
 
-def _heat(axes: Axes, frame: Frame, name: str, style: Style, head: dict) -> None:
+def _heat(axes: Axes, frame: Frame, name: str, _: Style, head: dict) -> None:
     z = frame.series[name]["z"].reshape(frame.meta["ny"], frame.meta["nx"])
     top = head.get("vmax") or z.max() or 1.0
     axes.imshow(
@@ -153,7 +163,7 @@ def _heat(axes: Axes, frame: Frame, name: str, style: Style, head: dict) -> None
     axes.set_ylim(head["ylim"])
 
 
-def _images(axes: Axes, frame: Frame, name: str, style: Style, head: dict) -> None:
+def _images(axes: Axes, frame: Frame, name: str, _: Style, head: dict) -> None:
     n, h, w = (frame.meta[key] for key in "nhw")
     columns = head.get("columns") or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)

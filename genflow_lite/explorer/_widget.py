@@ -118,7 +118,7 @@ def open_widget(figure: Explorer) -> Any:
         spec=figure.spec, caption=figure.caption, key=secrets.token_hex(8)
     )
 
-    def hear(_: Any, content: Any, buffers: Any) -> None:
+    def hear(_widget: Any, content: Any, _buffers: Any) -> None:
         widget.send(answer(figure.panels, content))
 
     widget.on_msg(hear)

@@ -482,6 +482,9 @@
           "aria-label": `${this.label}, exact value`,
         });
         this.number.addEventListener("change", () => this.type(this.number.value));
+        this.number.addEventListener("keydown", (event) => {
+          if (event.key === "Enter") this.type(this.number.value);
+        });
       } else {
         this.number = make("output", { class: "lx-value", for: this.id });
         const widest = Math.max(...this.labels.map((label) => label.length));
@@ -657,11 +660,13 @@
       step(begin);
     }
 
-    function showNearest(panel, message) {
+    /** Shows the state on the grid that is nearest, and says so if it is not exact. */
+    function showNearest(panel, trouble) {
       panel.fading = null;
-      panel.message = message;
-      let k = 0;
-      for (const name of panel.controls) k = k * controls[name].values.length + controls[name].nearest;
+      const own = panel.controls.map((name) => controls[name]);
+      const k = own.reduce((at, c) => at * c.values.length + c.nearest, 0);
+      const off = own.filter((c) => c.index < 0).map((c) => `${c.label} = ${c.labels[c.nearest]}`);
+      panel.message = off.length ? `${trouble} (nearest computed state shown: ${off.join(", ")})` : "";
       show(panel, panel.frame(k), panel.notes ? panel.notes[k] : "");
       say();
     }
@@ -680,7 +685,7 @@
       panel.wanted = { key, values: Object.fromEntries(own.map((c) => [c.name, c.value])) };
       clearTimeout(panel.patience);
       panel.patience = setTimeout(() => {
-        if (panel.wanted) showNearest(panel, "Computing; nearest computed state shown");
+        if (panel.wanted) showNearest(panel, "Computing");
       }, PATIENCE_MS);
       ask(panel);
     }
@@ -694,7 +699,7 @@
         if (panel.asked !== asked) return;
         panel.asked = null;
         clearTimeout(panel.patience);
-        showNearest(panel, "No answer from the kernel; nearest computed state shown");
+        showNearest(panel, "No answer from the kernel");
         if (panel.wanted && panel.wanted.key !== asked.key) ask(panel);
       };
       asked.timer = setTimeout(gone, ANSWER_MS);
@@ -715,7 +720,7 @@
       if (reply.error && current) {
         clearTimeout(panel.patience);
         panel.wanted = null;
-        showNearest(panel, `${reply.error}; nearest computed state shown`);
+        showNearest(panel, reply.error);
       } else if (!reply.error) {
         reply.layers.forEach((layer, i) => {
           const known = panel.layers[i];
