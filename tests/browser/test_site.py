@@ -172,12 +172,11 @@ class _Links(HTMLParser):
         self.links: list[str] = []
 
     def handle_starttag(self, tag, attrs):
-        found = dict(attrs)
-        if found.get("id"):
-            self.ids.add(found["id"])
-        for key in ("href", "src"):
-            if found.get(key):
-                self.links.append(found[key])
+        for key, value in attrs:
+            if key == "id" and value:
+                self.ids.add(value)
+            if key in ("href", "src") and value:
+                self.links.append(value)
 
 
 @cache
@@ -196,9 +195,10 @@ def test_links_lead_somewhere(site_dir, name):
         if parts.scheme or parts.netloc:
             continue
         target = (here.parent / unquote(parts.path)).resolve() if parts.path else here
-        if not target.exists():
+        if not target.exists() or (
+            parts.fragment
+            and target.suffix == ".html"
+            and unquote(parts.fragment) not in links_of(target).ids
+        ):
             dead.append(link)
-        elif parts.fragment and target.suffix == ".html":
-            if unquote(parts.fragment) not in links_of(target).ids:
-                dead.append(link)
     assert not dead
