@@ -289,9 +289,10 @@ def sde_milstein(
     grid, start = _sde_arguments(x, ts, w)
 
     def b_and_slope(state: Tensor, t: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
-        return jvp(
+        b, slope, *_ = jvp(
             lambda v: _coefficient("diffusion", diffusion, v, t), (state,), (tangent,)
         )
+        return b, slope
 
     # J is diagonal exactly when J v = (J 1) v for every v; one v with unrelated
     # entries finds any other J, barring a coincidence.

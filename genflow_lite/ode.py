@@ -20,6 +20,8 @@ from torch import Tensor
 
 from genflow_lite._shapes import (
     Denoiser,
+    State,
+    Time,
     check_count,
     check_grid,
     check_path,
@@ -53,7 +55,7 @@ def velocity(denoise: Denoiser, path: GaussianPath) -> Velocity:
     """
     denoise = _checked_denoiser(denoise, path)
 
-    def u(x: Tensor, t: Tensor | float) -> Tensor:
+    def u(x: State, t: Time) -> State:
         x = check_state(x)
         time = time_like(t, x)
         alpha, sigma = path.alpha(time), path.sigma(time)
@@ -70,7 +72,7 @@ def velocity(denoise: Denoiser, path: GaussianPath) -> Velocity:
     return u
 
 
-def euler(u: Velocity, x: Tensor, ts: Tensor) -> Iterator[Tensor]:
+def euler(u: Velocity, x: State, ts: Tensor) -> Iterator[State]:
     """Euler's method, x_r = x_t + (r − t) u(x_t, t): order 1, one evaluation a step.
 
     u: called as (x, t) with x (B, *S) and t a 0-dim tensor; returns (B, *S).
@@ -88,7 +90,7 @@ def euler(u: Velocity, x: Tensor, ts: Tensor) -> Iterator[Tensor]:
     return _one_step(step, u, x, ts)
 
 
-def heun(u: Velocity, x: Tensor, ts: Tensor) -> Iterator[Tensor]:
+def heun(u: Velocity, x: State, ts: Tensor) -> Iterator[State]:
     """Heun's method, a trapezoid through Euler's prediction: order 2, two evaluations.
 
     k₁ = u(x_t, t), k₂ = u(x_t + h k₁, r), x_r = x_t + ½ h (k₁ + k₂), h = r − t.
@@ -104,7 +106,7 @@ def heun(u: Velocity, x: Tensor, ts: Tensor) -> Iterator[Tensor]:
     return _one_step(step, u, x, ts)
 
 
-def rk4(u: Velocity, x: Tensor, ts: Tensor) -> Iterator[Tensor]:
+def rk4(u: Velocity, x: State, ts: Tensor) -> Iterator[State]:
     """The classical Runge–Kutta method: order 4, four evaluations a step.
 
     k₁ = u(x, t), k₂ = u(x + ½h k₁, t + ½h), k₃ = u(x + ½h k₂, t + ½h),
@@ -119,8 +121,8 @@ def rk4(u: Velocity, x: Tensor, ts: Tensor) -> Iterator[Tensor]:
 
 
 def adams_bashforth(
-    u: Velocity, x: Tensor, ts: Tensor, *, order: int = 3
-) -> Iterator[Tensor]:
+    u: Velocity, x: State, ts: Tensor, *, order: int = 3
+) -> Iterator[State]:
     """Adams–Bashforth: one new evaluation a step, the earlier ones used again.
 
     x_r = x_t + Σ_j w_j u_j, where the w_j integrate from t to r the polynomial
@@ -138,7 +140,7 @@ def adams_bashforth(
     f, start, ts = _arguments(u, x, ts)
     weights = _ab_weights(ts, order)
 
-    def states() -> Iterator[Tensor]:
+    def states() -> Iterator[State]:
         x, history = start, []
         yield x.clone()
         for k in range(len(ts) - 1):
@@ -193,7 +195,7 @@ def _start(x: Tensor) -> Tensor:
     return x.to(torch.float64, copy=True)
 
 
-def _arguments(u: Velocity, x: Tensor, ts: Tensor) -> tuple[Velocity, Tensor, Tensor]:
+def _arguments(u: Velocity, x: State, ts: Tensor) -> tuple[Velocity, Tensor, Tensor]:
     if not callable(u):
         raise TypeError(f"u must be a function (x, t) -> dx/dt; got {describe(u)}")
     return _shape_kept(u, "u"), _start(x), check_grid(ts).clone()
@@ -202,13 +204,13 @@ def _arguments(u: Velocity, x: Tensor, ts: Tensor) -> tuple[Velocity, Tensor, Te
 def _one_step(
     step: Callable[[Velocity, Tensor, Tensor, Tensor], Tensor],
     u: Velocity,
-    x: Tensor,
+    x: State,
     ts: Tensor,
-) -> Iterator[Tensor]:
+) -> Iterator[State]:
     """Every one-step method: check now, step on demand."""
     f, start, ts = _arguments(u, x, ts)
 
-    def states() -> Iterator[Tensor]:
+    def states() -> Iterator[State]:
         x = start
         yield x.clone()
         for t, r in pairwise(ts):

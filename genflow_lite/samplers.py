@@ -14,31 +14,36 @@ iterate under ``torch.no_grad()``.
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
 from genflow_lite._shapes import (
     Denoiser,
+    State,
     check_count,
     check_generator,
     check_grid,
+    check_number,
 )
 from genflow_lite.ode import _checked_denoiser, _start
 from genflow_lite.paths import GaussianPath
 
 __all__ = ["ddim", "euler_maruyama", "langevin"]
 
+Direction = Literal["either", "decreasing"]
+
 
 def euler_maruyama(
     denoise: Denoiser,
     path: GaussianPath,
-    x: Tensor,
+    x: State,
     ts: Tensor,
     *,
     kappa: float = 1.0,
     generator: Generator | None,
-) -> Iterator[Tensor]:
+) -> Iterator[State]:
     """Euler–Maruyama on the reverse-time family, all with the marginals of the path.
 
     dx = [f x − ½(1 + κ²) g² s] dt + κ g dW̄ with the score s = (α D − x)/σ². Over a step
@@ -74,12 +79,12 @@ def euler_maruyama(
 def ddim(
     denoise: Denoiser,
     path: GaussianPath,
-    x: Tensor,
+    x: State,
     ts: Tensor,
     *,
     eta: float = 0.0,
     generator: Generator | None = None,
-) -> Iterator[Tensor]:
+) -> Iterator[State]:
     """The sampler of DDIM for any Gaussian path; η = 1 is DDPM's ancestral step.
 
     With ε̂ = (x − α_t D)/σ_t, over a step t → r,
@@ -104,7 +109,7 @@ def ddim(
             "eta must lie in [0, 1], or the step asks for more noise than sigma_r "
             f"holds; got {eta}"
         )
-    direction = "decreasing" if eta > 0 else "either"
+    direction: Direction = "decreasing" if eta > 0 else "either"
     denoise, x, ts = _arguments(denoise, path, x, ts, direction)
     if eta > 0:
         check_generator(generator)
@@ -128,13 +133,13 @@ def ddim(
 def langevin(
     denoise: Denoiser,
     path: GaussianPath,
-    x: Tensor,
+    x: State,
     ts: Tensor,
     *,
     steps: int,
     step_size: float = 0.2,
     generator: Generator,
-) -> Iterator[Tensor]:
+) -> Iterator[State]:
     """Annealed Langevin dynamics: ``steps`` updates at every noise level of the grid.
 
     x ← x + ½ δ_t s(x, t) + √δ_t z with δ_t = step_size · σ_t², which in terms of D is
@@ -168,7 +173,7 @@ def langevin(
     half = step_size / 2
     alpha, sigma = path.alpha(ts), path.sigma(ts)
 
-    def states() -> Iterator[Tensor]:
+    def states() -> Iterator[State]:
         state = x
         yield state.clone()
         for k in range(1, len(ts)):
@@ -186,7 +191,7 @@ def langevin(
 
 
 def _arguments(
-    denoise: Denoiser, path: GaussianPath, x: Tensor, ts: Tensor, direction: str
+    denoise: Denoiser, path: GaussianPath, x: State, ts: Tensor, direction: Direction
 ) -> tuple[Denoiser, Tensor, Tensor]:
     denoise = _checked_denoiser(denoise, path)
     ts = check_grid(ts, direction=direction).clone()
@@ -194,11 +199,10 @@ def _arguments(
 
 
 def _number(value: float, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number; got {value!r}")
+    value = check_number(value, name=name)
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{name} must be finite and at least 0; got {value}")
-    return float(value)
+    return value
 
 
 def _normal_like(x: Tensor, generator: Generator) -> Tensor:
@@ -210,21 +214,21 @@ def _normal_like(x: Tensor, generator: Generator) -> Tensor:
 
 def _walk(
     denoise: Denoiser,
-    x: Tensor,
+    x: State,
     ts: Tensor,
     coefficients: tuple[Tensor, Tensor, Tensor],
     generator: Generator | None,
-) -> Iterator[Tensor]:
+) -> Iterator[State]:
     """x ← A x + B D(x, t) + C z along the grid; z is drawn only where C is not 0."""
     a, b, c = (column.tolist() for column in coefficients)
 
-    def states() -> Iterator[Tensor]:
+    def states() -> Iterator[State]:
         state = x
         yield state.clone()
         for k, t in enumerate(ts):
             move = a[k] * state + b[k] * denoise(state, t)
             state = move
-            if c[k] != 0:
+            if generator is not None and c[k] != 0:
                 state = move + c[k] * _normal_like(state, generator)
             yield state.clone()
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,11 @@ from genflow_lite.metrics import (
 )
 
 F64 = torch.float64
+
+
+def wrong(value: Any) -> Any:
+    """A value of a type that the signature forbids, hidden from the type checker."""
+    return value
 
 
 def gen(seed: int = 0) -> torch.Generator:
@@ -315,13 +321,17 @@ def test_bad_samples_are_named(fn) -> None:
     ("call", "error", "names"),
     [
         (lambda: energy_distance(X, Y, permutations=-1), ValueError, "permutations"),
-        (lambda: energy_distance(X, Y, permutations=1.0), TypeError, "permutations"),
+        (
+            lambda: energy_distance(X, Y, permutations=wrong(1.0)),
+            TypeError,
+            "permutations",
+        ),
         (lambda: energy_distance(X, Y, permutations=3), TypeError, "generator"),
         (lambda: mmd(X, Y, bandwidth=0.0), ValueError, "bandwidth"),
         (lambda: mmd(X, Y, bandwidth=math.nan), ValueError, "bandwidth"),
         (lambda: mmd(X[:2] * 0, Y[:2] * 0), ValueError, "bandwidth.*median"),
         (lambda: sliced_w2(X, Y, projections=0, generator=gen()), ValueError, "projec"),
-        (lambda: sliced_w2(X, Y, generator=None), TypeError, "generator"),
+        (lambda: sliced_w2(X, Y, generator=wrong(None)), TypeError, "generator"),
     ],
 )
 def test_bad_options_are_named(call, error, names: str) -> None:
