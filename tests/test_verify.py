@@ -6,6 +6,7 @@ import json
 import math
 import re
 from html import unescape
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from genflow_lite import verify
 from genflow_lite.verify import Estimate
 
-NORMAL = {"inputs": lambda g: (torch.randn(7, generator=g, dtype=torch.float64),)}
+NORMAL: dict[str, Any] = {"inputs": lambda g: (torch.randn(7, generator=g, dtype=torch.float64),)}
 
 
 def double_angle(x):
@@ -331,7 +332,7 @@ def test_the_truth_may_not_be_the_claim():
     value = 3.0
     same = [lambda: value * 2 for _ in range(2)]
     with pytest.raises(ValueError, match="truth is the claim itself"):
-        close(*same, {"w": constant(2.0)})
+        close(same[0], same[1], {"w": constant(2.0)})
 
 
 # inputs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -184,7 +185,7 @@ def test_shared_code_stands_on_the_card():
 
 def test_functions_of_the_chapter_are_told_apart():
     calls = Calls()
-    space = {"__name__": "__main__"}
+    space: dict[str, Any] = {"__name__": "__main__"}
     exec("def given(): return 1\nclaim = lambda: given()\n", space)
     _, calls = traced(space["claim"])
     assert calls.chapter == {"given"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from genflow_lite.verify.calls import check_label, check_rejects, same_code
@@ -12,13 +12,15 @@ from genflow_lite.verify.trace import Calls, shared, traced
 if TYPE_CHECKING:
     import sympy
 
+    Side = sympy.Basic | sympy.MatrixBase | Sequence[sympy.Basic] | Callable[[], Any]
+
 
 def symbolic(
     label: str,
-    claim: sympy.Basic | Callable[[], sympy.Basic],
-    truth: sympy.Basic | Callable[[], sympy.Basic],
+    claim: Side,
+    truth: Side,
     *,
-    rejects: Mapping[str, sympy.Basic | Callable[[], sympy.Basic]],
+    rejects: Mapping[str, Side],
     what: str = "",
 ) -> None:
     """Check an identity by algebra: claim − truth is simplified to exactly 0.
