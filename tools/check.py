@@ -31,7 +31,7 @@ PARTS: dict[str, list[str]] = {
     "tests": [*PYTEST, *WORKERS, "tests", "--ignore=tests/browser"],
     "notebooks": [*PYTEST, *WORKERS, "--nbval", "book/"],
     "site": [PY, "tools/site.py", "--all"],
-    "browser": [*PYTEST, "tests/browser"],
+    "browser": [*PYTEST, "-n", "2", "--dist", "loadgroup", "tests/browser"],
 }
 
 

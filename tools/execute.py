@@ -56,7 +56,7 @@ METADATA = {
         "pygments_lexer": "ipython3",
     },
 }
-VISIBLE = 1.5  # of 255, root mean square over the pixels
+VISIBLE = 1.0  # of 255, root mean square over the pixels
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
 

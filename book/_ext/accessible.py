@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sphinx.application import Sphinx
 
 # docutils calls the bibliography a list, but its entries are no list items.
-REPAIRS = {'<div role="list" class="citation-list">': '<div class="citation-list">'}
+# MyST-NB gives folded cells a label that hides the words that are seen.
+REPAIRS = {
+    '<div role="list" class="citation-list">': '<div class="citation-list">',
+    '<summary aria-label="Toggle hidden content">': "<summary>",
+}
+
+# A long signature is set as a list of descriptions that describe nothing.
+SIGNATURE = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*?</dd>\n)+)</dl>\n')
+
+
+def unlist(match: re.Match[str]) -> str:
+    """The parameters of a long signature, one on each line."""
+    lines = match.group(1).replace("<dd>", '<span class="sig-line">')
+    return lines.replace("</dd>", "</span>")
 
 
 def repair(
@@ -22,7 +36,7 @@ def repair(
     if body:
         for wrong, right in REPAIRS.items():
             body = body.replace(wrong, right)
-        context["body"] = body
+        context["body"] = SIGNATURE.sub(unlist, body)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -22,12 +22,11 @@
     });
   }
 
-  // The theme's label for this button hides the words that are seen on it.
-  document.querySelectorAll(".search-button-field[aria-label]").forEach(function (b) {
-    b.removeAttribute("aria-label");
-  });
-
   function start() {
+    // The theme's label for this button hides the words that are seen on it.
+    document.querySelectorAll(".search-button-field[aria-label]").forEach(function (b) {
+      b.removeAttribute("aria-label");
+    });
     reachable();
     window.addEventListener("resize", reachable);
     if (window.MathJax && MathJax.startup && MathJax.startup.promise) {
