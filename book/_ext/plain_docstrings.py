@@ -5,8 +5,12 @@ hold `(B, *S)` and `|x|` without escapes, equations on lines of their own, and t
 drawn with spaces. Before Sphinx reads one, this extension
 
 * keeps ``literal`` and `literal` text, and escapes every other special character;
+* sets one-letter indices as such, x_t with a subscript;
 * turns indented blocks, tables and lines that are equations into literal blocks;
 * turns "name: what it is" with a hanging indent into an item of a list.
+
+Types in signatures that have no entry on any page stay plain text; a reference in
+prose that leads nowhere is still an error of the build.
 """
 
 from __future__ import annotations
@@ -15,10 +19,17 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 LITERAL = re.compile(r"``(.+?)``|:\w+:`~?(.+?)`|`(.+?)`")
 SPECIAL = re.compile(r"([\\*|_`])")
+# A letter, perhaps with a dot or a hat over it, an underscore, one character.
+INDEX = re.compile(
+    r"(?<!\w)([A-Za-z\u0391-\u03c9][\u0300-\u036f]?)\\_([a-z0-9])(?![A-Za-z0-9\\])"
+)
 # Displayed mathematics: a left side without spaces, then a relation.
 EQUATION = re.compile(r"^[^\s,;]{1,18} [=≈∝] ")
 LIST_ITEM = re.compile(r"^([-*]|\d+\.) ")
@@ -29,12 +40,16 @@ def escape(text: str) -> str:
     """One paragraph's text: literals kept, everything else shown as it is."""
     parts, end = [], 0
     for match in LITERAL.finditer(text):
-        parts.append(SPECIAL.sub(r"\\\1", text[end : match.start()]))
+        parts.append(_prose(text[end : match.start()]))
         inner = next(group for group in match.groups() if group)
         parts.append(f"``{inner}``")
         end = match.end()
-    parts.append(SPECIAL.sub(r"\\\1", text[end:]))
+    parts.append(_prose(text[end:]))
     return "".join(parts)
+
+
+def _prose(text: str) -> str:
+    return INDEX.sub(r"\1\\ :sub:`\2`\\ ", SPECIAL.sub(r"\\\1", text))
 
 
 def paragraphs(lines: list[str]) -> Iterator[list[str]]:
@@ -118,9 +133,24 @@ def convert(lines: list[str]) -> list[str]:
 def process(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
+    """Give Sphinx the text of one docstring, converted in place."""
     lines[:] = convert(lines)
 
 
+def plain_type(
+    app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, text: nodes.Node
+) -> nodes.Node | None:
+    """A type in a signature that is documented nowhere is shown without a link."""
+    parent = node.parent
+    while parent is not None and not isinstance(parent, addnodes.desc_signature):
+        parent = parent.parent
+    if parent is None or node.get("refdomain") != "py":
+        return None
+    return text.deepcopy()
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the extension."""
     app.connect("autodoc-process-docstring", process)
+    app.connect("missing-reference", plain_type)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
