@@ -71,10 +71,10 @@ def _with_rate(function: TimeFunction, t: Tensor) -> tuple[Tensor, Tensor]:
     """
     function = getattr(function, "__wrapped__", function)
     ones = torch.ones_like(t)
-    value, pull = vjp(function, t)
+    value, pull = vjp(function, t)[:2]
     (rate,) = pull(ones)
     if not holds(rate.isfinite()):
-        value, rate = jvp(function, (t,), (ones,))
+        value, rate = jvp(function, (t,), (ones,))[:2]
     return value, rate
 
 

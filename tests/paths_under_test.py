@@ -27,7 +27,8 @@ PATHS = {
 
 def tensor(*values: float) -> torch.Tensor:
     """A float64 tensor; one value gives a scalar."""
-    return torch.tensor(values if len(values) > 1 else values[0], dtype=torch.float64)
+    made = torch.tensor(values, dtype=torch.float64)
+    return made if len(values) > 1 else made.squeeze(0)
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -213,7 +214,7 @@ def test_any_shape_and_both_dtypes_of_time(name):
         assert function(t[1, 2]).item() == pytest.approx(
             function(t)[1, 2].item(), rel=1e-15
         )
-        assert function(t[1, 2].item()).dtype == torch.float64
+        assert function(float(t[1, 2])).dtype == torch.float64
     f, g = path.sde(t)
     assert f.shape == g.shape == (3, 4)
 
@@ -356,102 +357,165 @@ def _wiggle(t):
     return t + 0.01 * torch.sin(64 * math.pi * t)
 
 
+wrong: Any = genflow_lite  # unchecked, so that bad arguments can be passed
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
-        (lambda: vp(beta_min=0.0), ValueError, "beta_min must be positive"),
-        (lambda: vp(beta_min=math.nan), ValueError, "beta_min must be positive"),
-        (lambda: vp(beta_min="0.1"), TypeError, "beta_min must be a number"),
-        (lambda: vp(beta_max=math.inf), ValueError, "beta_max must be positive"),
-        (lambda: vp(2.0, 1.0), ValueError, "beta_max must be at least beta_min"),
-        (lambda: sub_vp(2.0, 1.0), ValueError, "beta_max must be at least beta_min"),
-        (lambda: ve(sigma_min=-1.0), ValueError, "sigma_min must be positive"),
-        (lambda: ve(sigma_max=math.nan), ValueError, "sigma_max must be positive"),
-        (lambda: ve(1.0, 1.0), ValueError, "sigma_max must exceed sigma_min"),
-        (lambda: from_betas([0.1]), TypeError, "betas must be a floating"),
-        (lambda: from_betas(torch.tensor([1, 2])), TypeError, "betas must be a float"),
-        (lambda: from_betas(torch.rand(2, 2)), ValueError, r"betas .* \(N,\)"),
-        (lambda: from_betas(torch.rand(0)), ValueError, r"betas .* \(N,\)"),
-        (lambda: from_betas(tensor(0.1, 1.0)), ValueError, "betas must lie strictly"),
-        (lambda: from_betas(tensor(0.0, 0.1)), ValueError, "betas must lie strictly"),
-        (lambda: from_betas(tensor(0.1, math.nan)), ValueError, "betas must be finite"),
-        (lambda: GaussianPath(1.0, torch.sin), TypeError, "alpha must be a function"),
-        (lambda: GaussianPath(torch.cos, None), TypeError, "sigma must be a function"),
+        (lambda: wrong.vp(beta_min=0.0), ValueError, "beta_min must be positive"),
+        (lambda: wrong.vp(beta_min=math.nan), ValueError, "beta_min must be positive"),
+        (lambda: wrong.vp(beta_min="0.1"), TypeError, "beta_min must be a number"),
+        (lambda: wrong.vp(beta_max=math.inf), ValueError, "beta_max must be positive"),
+        (lambda: wrong.vp(2.0, 1.0), ValueError, "beta_max must be at least beta_min"),
         (
-            lambda: GaussianPath(lambda t: 1.0, torch.sin),
+            lambda: wrong.sub_vp(2.0, 1.0),
+            ValueError,
+            "beta_max must be at least beta_min",
+        ),
+        (lambda: wrong.ve(sigma_min=-1.0), ValueError, "sigma_min must be positive"),
+        (
+            lambda: wrong.ve(sigma_max=math.nan),
+            ValueError,
+            "sigma_max must be positive",
+        ),
+        (lambda: wrong.ve(1.0, 1.0), ValueError, "sigma_max must exceed sigma_min"),
+        (lambda: wrong.from_betas([0.1]), TypeError, "betas must be a floating"),
+        (
+            lambda: wrong.from_betas(torch.tensor([1, 2])),
+            TypeError,
+            "betas must be a float",
+        ),
+        (lambda: wrong.from_betas(torch.rand(2, 2)), ValueError, r"betas .* \(N,\)"),
+        (lambda: wrong.from_betas(torch.rand(0)), ValueError, r"betas .* \(N,\)"),
+        (
+            lambda: wrong.from_betas(tensor(0.1, 1.0)),
+            ValueError,
+            "betas must lie strictly",
+        ),
+        (
+            lambda: wrong.from_betas(tensor(0.0, 0.1)),
+            ValueError,
+            "betas must lie strictly",
+        ),
+        (
+            lambda: wrong.from_betas(tensor(0.1, math.nan)),
+            ValueError,
+            "betas must be finite",
+        ),
+        (
+            lambda: wrong.GaussianPath(1.0, torch.sin),
+            TypeError,
+            "alpha must be a function",
+        ),
+        (
+            lambda: wrong.GaussianPath(torch.cos, None),
+            TypeError,
+            "sigma must be a function",
+        ),
+        (
+            lambda: wrong.GaussianPath(lambda t: 1.0, torch.sin),
             TypeError,
             "alpha must return",
         ),
         (
-            lambda: GaussianPath(lambda t: t.sum(), torch.sin),
+            lambda: wrong.GaussianPath(lambda t: t.sum(), torch.sin),
             TypeError,
             "alpha must return",
         ),
         (
-            lambda: GaussianPath(lambda t: t, lambda t: 1 - t),
+            lambda: wrong.GaussianPath(lambda t: t, lambda t: 1 - t),
             ValueError,
             "turned round",
         ),
         (
-            lambda: GaussianPath(torch.ones_like, lambda t: -t),
+            lambda: wrong.GaussianPath(torch.ones_like, lambda t: -t),
             ValueError,
             "sigma must be finite",
         ),
         (
-            lambda: GaussianPath(lambda t: 1 / t, torch.sin),
+            lambda: wrong.GaussianPath(lambda t: 1 / t, torch.sin),
             ValueError,
             "alpha must be finite",
         ),
         (
-            lambda: GaussianPath(torch.ones_like, _wiggle).sde(
+            lambda: wrong.GaussianPath(torch.ones_like, _wiggle).sde(
                 torch.linspace(0, 1, 99)
             ),
             ValueError,
             "must increase with t",
         ),
-        (lambda: vp().alpha(tensor(1.0001)), ValueError, r"t must lie in \[0, 1\]"),
-        (lambda: vp().sigma(tensor(-1e-9)), ValueError, r"t must lie in \[0, 1\]"),
-        (lambda: vp().sigma_sq(tensor(0.1, 2.0)), ValueError, "values from 0.1 to 2"),
-        (lambda: vp().sde(math.nan), ValueError, "t must lie"),
-        (lambda: vp().rates(1.5), ValueError, "t must lie"),
-        (lambda: vp().sigma_sq_rate(1.5), ValueError, "t must lie"),
         (
-            lambda: vp().log_snr(torch.tensor(1)),
+            lambda: wrong.vp().alpha(tensor(1.0001)),
+            ValueError,
+            r"t must lie in \[0, 1\]",
+        ),
+        (
+            lambda: wrong.vp().sigma(tensor(-1e-9)),
+            ValueError,
+            r"t must lie in \[0, 1\]",
+        ),
+        (
+            lambda: wrong.vp().sigma_sq(tensor(0.1, 2.0)),
+            ValueError,
+            "values from 0.1 to 2",
+        ),
+        (lambda: wrong.vp().sde(math.nan), ValueError, "t must lie"),
+        (lambda: wrong.vp().rates(1.5), ValueError, "t must lie"),
+        (lambda: wrong.vp().sigma_sq_rate(1.5), ValueError, "t must lie"),
+        (
+            lambda: wrong.vp().log_snr(torch.tensor(1)),
             TypeError,
             "t must be a floating-point",
         ),
-        (lambda: vp().log_snr(True), TypeError, "t must be a floating-point"),
-        (lambda: vp().t_of_log_snr("0"), TypeError, "lam must be a floating-point"),
-        (lambda: vp().prior((2, 2), generator=None), TypeError, "generator must be"),
-        (lambda: vp().prior(5, generator=generator()), TypeError, "shape must be"),
-        (lambda: vp().prior((2.0,), generator=generator()), TypeError, "shape must be"),
+        (lambda: wrong.vp().log_snr(True), TypeError, "t must be a floating-point"),
         (
-            lambda: vp().mix(randn(2, 3), randn(3, 2), 0.5),
+            lambda: wrong.vp().t_of_log_snr("0"),
+            TypeError,
+            "lam must be a floating-point",
+        ),
+        (
+            lambda: wrong.vp().prior((2, 2), generator=None),
+            TypeError,
+            "generator must be",
+        ),
+        (
+            lambda: wrong.vp().prior(5, generator=generator()),
+            TypeError,
+            "shape must be",
+        ),
+        (
+            lambda: wrong.vp().prior((2.0,), generator=generator()),
+            TypeError,
+            "shape must be",
+        ),
+        (
+            lambda: wrong.vp().mix(randn(2, 3), randn(3, 2), 0.5),
             ValueError,
             "x0 and eps must",
         ),
         (
-            lambda: vp().mix(tensor(1.0), tensor(1.0), 0.5),
+            lambda: wrong.vp().mix(tensor(1.0), tensor(1.0), 0.5),
             ValueError,
             "x0 must have a batch",
         ),
         (
-            lambda: vp().mix(torch.ones(2, dtype=torch.int64), randn(2), 0.5),
+            lambda: wrong.vp().mix(torch.ones(2, dtype=torch.int64), randn(2), 0.5),
             TypeError,
             "x0 must be a float",
         ),
         (
-            lambda: vp().mix(randn(2), torch.ones(2, dtype=torch.int64), 0.5),
+            lambda: wrong.vp().mix(randn(2), torch.ones(2, dtype=torch.int64), 0.5),
             TypeError,
             "eps must be a float",
         ),
         (
-            lambda: vp().mix(randn(2, 3), randn(2, 3), randn(3).abs() / 9),
+            lambda: wrong.vp().mix(randn(2, 3), randn(2, 3), randn(3).abs() / 9),
             ValueError,
             r"t must have shape \(\) or \(B,\) = \(2,\)",
         ),
         (
-            lambda: vp().mix(randn(2, 3), randn(2, 3), tensor(0.1, 0.2)[:, None]),
+            lambda: wrong.vp().mix(randn(2, 3), randn(2, 3), tensor(0.1, 0.2)[:, None]),
             ValueError,
             "t must have shape",
         ),

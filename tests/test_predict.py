@@ -1,6 +1,7 @@
 """Conversions against the definitions of the predictions, and against oracles."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paths_under_test import PATHS, generator, randn, tensor
 
+import genflow_lite
 from genflow_lite import (
     GaussianMixture,
     as_denoiser,
@@ -18,8 +20,9 @@ from genflow_lite import (
     ve,
     vp,
 )
+from genflow_lite.predict import Prediction
 
-KINDS = ["x0", "eps", "v", "velocity", "score"]
+KINDS: list[Prediction] = ["x0", "eps", "v", "velocity", "score"]
 EVERY = pytest.mark.parametrize("name", PATHS)
 
 
@@ -78,7 +81,7 @@ def test_round_trips_to_1e_12(name, source, target, shape, per_sample, seed):
     torch.testing.assert_close(back, y, rtol=1e-12, atol=1e-12 * scale)
     again = convert(back, x_t, t, path, source=source, target="x0")
     torch.testing.assert_close(
-        again, x0, rtol=1e-12, atol=1e-12 * max(1.0, x_t.abs().max())
+        again, x0, rtol=1e-12, atol=1e-12 * max(1.0, x_t.abs().max().item())
     )
 
 
@@ -109,7 +112,7 @@ def test_conversion_holds_for_conditional_expectations(name):
         tensor(0.3, 0.7), randn(2, 2), torch.rand(2, 2, generator=generator()) + 0.3
     )
     x, t = randn(5, 2, seed=2), tensor(0.05, 0.25, 0.5, 0.75, 0.95)
-    exact = {
+    exact: dict[Prediction, torch.Tensor] = {
         "x0": mixture.denoiser(path)(x, t),
         "score": mixture.score(x, t, path),
         "velocity": mixture.velocity(path)(x, t),
@@ -349,110 +352,125 @@ def _net(x, t):
     return x
 
 
+wrong: Any = genflow_lite  # unchecked, so that bad arguments can be passed
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
         (
-            lambda y, x: convert(y, x, 0.5, vp(), source="noise", target="x0"),
+            lambda y, x: wrong.convert(y, x, 0.5, vp(), source="noise", target="x0"),
             ValueError,
             "source must be one of 'x0'.*got 'noise'",
         ),
         (
-            lambda y, x: convert(y, x, 0.5, vp(), source="eps", target="D"),
+            lambda y, x: wrong.convert(y, x, 0.5, vp(), source="eps", target="D"),
             ValueError,
             "target must be one of",
         ),
         (
-            lambda y, x: convert(y, x, 0.5, "vp", source="eps", target="x0"),
+            lambda y, x: wrong.convert(y, x, 0.5, "vp", source="eps", target="x0"),
             TypeError,
             "path must be a GaussianPath",
         ),
         (
-            lambda y, x: convert(y[:1], x, 0.5, vp(), source="eps", target="x0"),
+            lambda y, x: wrong.convert(y[:1], x, 0.5, vp(), source="eps", target="x0"),
             ValueError,
             "y and x_t must have the same shape",
         ),
         (
-            lambda y, x: convert(y.long(), x, 0.5, vp(), source="eps", target="x0"),
+            lambda y, x: wrong.convert(
+                y.long(), x, 0.5, vp(), source="eps", target="x0"
+            ),
             TypeError,
             "y must be a floating",
         ),
         (
-            lambda y, x: convert(y, x.long(), 0.5, vp(), source="eps", target="x0"),
+            lambda y, x: wrong.convert(
+                y, x.long(), 0.5, vp(), source="eps", target="x0"
+            ),
             TypeError,
             "x_t must be a floating",
         ),
         (
-            lambda y, x: convert(y, x, 1.5, vp(), source="eps", target="x0"),
+            lambda y, x: wrong.convert(y, x, 1.5, vp(), source="eps", target="x0"),
             ValueError,
             r"t must lie in \[0, 1\]",
         ),
         (
-            lambda y, x: convert(
+            lambda y, x: wrong.convert(
                 y, x, tensor(0.1, 0.2, 0.3), vp(), source="eps", target="x0"
             ),
             ValueError,
             r"t must have shape \(\) or \(B,\) = \(2,\)",
         ),
         (
-            lambda y, x: as_denoiser(None, vp(), predicts="x0"),
+            lambda y, x: wrong.as_denoiser(None, vp(), predicts="x0"),
             TypeError,
             "net must be callable",
         ),
         (
-            lambda y, x: as_denoiser(_net, None, predicts="x0"),
+            lambda y, x: wrong.as_denoiser(_net, None, predicts="x0"),
             TypeError,
             "path must be",
         ),
         (
-            lambda y, x: as_denoiser(_net, vp(), predicts="noise"),
+            lambda y, x: wrong.as_denoiser(_net, vp(), predicts="noise"),
             ValueError,
             "predicts must be one of",
         ),
         (
-            lambda y, x: as_denoiser(_net, vp(), predicts="x0", precondition="EDM"),
+            lambda y, x: wrong.as_denoiser(
+                _net, vp(), predicts="x0", precondition="EDM"
+            ),
             ValueError,
             "precondition must be None or 'edm'",
         ),
         (
-            lambda y, x: as_denoiser(_net, vp(), predicts="eps", precondition="edm"),
+            lambda y, x: wrong.as_denoiser(
+                _net, vp(), predicts="eps", precondition="edm"
+            ),
             ValueError,
             "predicts must be 'x0' with",
         ),
         (
-            lambda y, x: as_denoiser(_net, vp(), predicts="x0", sigma_data=0.0),
+            lambda y, x: wrong.as_denoiser(_net, vp(), predicts="x0", sigma_data=0.0),
             ValueError,
             "sigma_data must be positive",
         ),
         (
-            lambda y, x: as_denoiser(_net, vp(), predicts="x0", sigma_data=math.nan),
+            lambda y, x: wrong.as_denoiser(
+                _net, vp(), predicts="x0", sigma_data=math.nan
+            ),
             ValueError,
             "sigma_data must be",
         ),
         (
-            lambda y, x: as_denoiser(lambda x, t: x[:1], vp(), predicts="x0")(x, 0.5),
+            lambda y, x: wrong.as_denoiser(lambda x, t: x[:1], vp(), predicts="x0")(
+                x, 0.5
+            ),
             ValueError,
             r"net must return a tensor of x's shape \(2, 3\)",
         ),
         (
-            lambda y, x: as_denoiser(_net, vp(), predicts="x0")(x[0, 0], 0.5),
+            lambda y, x: wrong.as_denoiser(_net, vp(), predicts="x0")(x[0, 0], 0.5),
             ValueError,
             "x must have a batch",
         ),
         (
-            lambda y, x: as_denoiser(_net, vp(), predicts="x0", precondition="edm")(
-                x.long(), 0.5
-            ),
+            lambda y, x: wrong.as_denoiser(
+                _net, vp(), predicts="x0", precondition="edm"
+            )(x.long(), 0.5),
             TypeError,
             "x must be a float",
         ),
         (
-            lambda y, x: as_denoiser(_net, rectified(), predicts="eps")(x, 1.0),
+            lambda y, x: wrong.as_denoiser(_net, rectified(), predicts="eps")(x, 1.0),
             ValueError,
             "source 'eps' is singular",
         ),
         (
-            lambda y, x: as_denoiser(_net, rectified(), predicts="eps")(x, -0.1),
+            lambda y, x: wrong.as_denoiser(_net, rectified(), predicts="eps")(x, -0.1),
             ValueError,
             "t must lie",
         ),
