@@ -1,10 +1,22 @@
 """CUDA C kernels, the ladder of each operation, and ways to run and judge them.
 
-`nvrtc.build` compiles a kernel with NVIDIA's compiler, without a GPU;
+`Kernel` runs a CUDA C source on NumPy arrays through the CPU simulator and on
+CuPy arrays on a GPU, and compiles it with NVIDIA's compiler without either;
 `check.agree` is the one comparator; `reference` holds what each kernel must
 compute.
 """
 
 from cuda_labs import check, nvrtc, reference
+from cuda_labs.errors import CompileError, CompilerMissing, KernelError, Unsupported
+from cuda_labs.kernel import Kernel
 
-__all__ = ["check", "nvrtc", "reference"]
+__all__ = [
+    "CompileError",
+    "CompilerMissing",
+    "Kernel",
+    "KernelError",
+    "Unsupported",
+    "check",
+    "nvrtc",
+    "reference",
+]

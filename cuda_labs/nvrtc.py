@@ -18,22 +18,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from cuda_labs.errors import CompileError, CompilerMissing
+
 INSTALL = (
     "pip install cuda-bindings nvidia-cuda-nvrtc "
     "nvidia-cuda-runtime nvidia-cuda-crt nvidia-cuda-cccl"
 )
-
-
-class CompilerMissing(ImportError):
-    """NVRTC is not installed."""
-
-
-class CompileError(RuntimeError):
-    """The source was rejected. `log` is what the compiler printed."""
-
-    def __init__(self, message: str, log: str) -> None:
-        super().__init__(message)
-        self.log = log
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,201 @@
+"""One call for a CUDA C kernel, on a CPU or on a GPU.
+
+    k = Kernel(source, "vector_add")
+    k((blocks,), (256,), (a, b, c, np.int32(n)))
+
+With NumPy arrays the kernel runs on the simulator, with CuPy arrays on the
+GPU. The source is the same, and so is the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuda_labs import arguments, nvrtc
+from cuda_labs.arguments import Parameter
+from cuda_labs.errors import CompileError
+from cuda_labs.sim import build, launch
+
+Dim = int | Sequence[int]
+
+
+class Kernel:
+    """A kernel of a CUDA C source.
+
+    Args:
+        source: CUDA C without host code.
+        name: the kernel's name; a template instance is named as in C++,
+            "scale<float>".
+        checked: find errors while running (the default), or run as fast as
+            the simulator can. A source that uses `volatile` is always checked,
+            since only then a thread that waits lets others go on.
+        options: "-DNAME=VALUE" and "-UNAME" for the preprocessor.
+
+    Compilation waits for the first use.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        name: str,
+        *,
+        checked: bool = True,
+        options: Sequence[str] = (),
+    ) -> None:
+        if not isinstance(source, str) or not source.strip():
+            raise ValueError("source: CUDA C is needed, got nothing")
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError("name: the kernel's name is needed")
+        if isinstance(options, str):
+            raise TypeError("options: a sequence of strings, got one string")
+        self.source = source
+        self.name = name
+        self.checked = checked
+        self.options = tuple(options)
+        self._loaded: launch.Loaded | None = None
+        self._gpu: Any = None
+
+    @classmethod
+    def from_file(
+        cls, path: str | Path, name: str | None = None, **kwargs: Any
+    ) -> Kernel:
+        """The kernel `name` of a file; by default named like the file's folder."""
+        path = Path(path)
+        return cls(path.read_text(), name or path.parent.name, **kwargs)
+
+    def __repr__(self) -> str:
+        lines = self.source.count("\n") + 1
+        return f"Kernel({self.name!r}, {lines} lines of CUDA C)"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Types of the parameters, deduced by the compiler."""
+        return self._simulated().parameters()
+
+    def __call__(
+        self,
+        grid: Dim,
+        block: Dim,
+        args: Sequence[Any],
+        shared_mem: int = 0,
+        *,
+        timeout: float = 10.0,
+        order: str | int = "forward",
+    ) -> None:
+        """Run the kernel.
+
+        Args:
+            grid, block: up to three extents.
+            args: arrays for pointers and NumPy scalars for values, of exactly
+                the parameters' types. All arrays NumPy, or all CuPy.
+            shared_mem: bytes of dynamic shared memory.
+            timeout: seconds after which a simulated launch is ended.
+            order: in which order the simulator starts a block's threads:
+                "forward", "reversed", or a seed of 2 or more. The result of a
+                correct kernel does not depend on it.
+
+        Raises TypeError or ValueError for arguments that do not fit and for a
+        launch beyond the limits of compute capability 9.0, `KernelError` when
+        the launch fails; every argument then holds its value from before.
+        """
+        args = tuple(args)
+        extents = _extents("grid", grid), _extents("block", block)
+        if isinstance(shared_mem, bool) or not isinstance(
+            shared_mem, (int, np.integer)
+        ):
+            raise TypeError(f"shared_mem: bytes as an int, got {shared_mem!r}")
+        if any(arguments.is_device_array(a) for a in args):
+            self._launch_gpu(*extents, args, int(shared_mem))
+            return
+        if not 0 < timeout <= 86400:
+            raise ValueError(f"timeout: seconds, more than 0, got {timeout}")
+        loaded = self._simulated()
+        mode = launch.CHECKED if self._is_checked() else launch.FAST
+        loaded.run(
+            *extents,
+            args,
+            int(shared_mem),
+            mode=mode,
+            order=_order(order),
+            timeout=timeout,
+        )
+
+    def compile(self, arch: str = "sm_90") -> nvrtc.Compiled:
+        """Compile with NVIDIA's compiler: registers, shared, spills, PTX, log.
+
+        Needs no GPU and no driver; see `cuda_labs.nvrtc.build` for errors.
+        """
+        return nvrtc.build(
+            self.source, arch=arch, names=(self.name,), options=self.options
+        )
+
+    def get_global(self, name: str) -> np.ndarray[Any, Any]:
+        """Bytes of a `__device__` or `__constant__` variable of the simulator.
+
+        A writable uint8 array: `k.get_global("c").view(np.float32)[:] = ...`.
+        It holds what the last successful launch left. Raises KeyError for a
+        name that the source does not define.
+        """
+        return self._simulated().variable(name)
+
+    def _is_checked(self) -> bool:
+        return self.checked or "volatile" in self.source
+
+    def _simulated(self) -> launch.Loaded:
+        if self._loaded is None:
+            built = build.kernel(
+                self.source, self.name, self._is_checked(), self.options
+            )
+            self._loaded = launch.Loaded(built, self.source)
+        return self._loaded
+
+    def _launch_gpu(
+        self,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        args: tuple[Any, ...],
+        shared_mem: int,
+    ) -> None:
+        if any(isinstance(a, np.ndarray) and a.ndim for a in args):
+            raise TypeError("args: NumPy and CuPy arrays in one launch")
+        try:
+            parameters: tuple[Parameter, ...] | None = self.parameters
+        except (CompileError, ImportError):
+            parameters = None  # no host compiler, or a construct for GPUs only
+        if parameters is not None:
+            arguments.check(parameters, args)
+        if self._gpu is None:
+            import cupy  # pyright: ignore[reportMissingImports]
+
+            module = cupy.RawModule(
+                code=self.source,
+                options=("-std=c++17", *self.options),
+                name_expressions=[self.name],
+            )
+            self._gpu = module.get_function(self.name)
+        if shared_mem > 48 * 1024:
+            self._gpu.max_dynamic_shared_size_bytes = shared_mem
+        self._gpu(grid, block, args, shared_mem=shared_mem)
+
+
+def _extents(name: str, value: Dim) -> tuple[int, int, int]:
+    extents = tuple(value) if isinstance(value, Sequence) else (value,)
+    whole = all(
+        isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in extents
+    )
+    if not whole or not 1 <= len(extents) <= 3:
+        raise TypeError(f"{name}: one to three integers, got {value!r}")
+    x, y, z = (*(int(v) for v in extents), 1, 1)[:3]
+    return x, y, z
+
+
+def _order(order: str | int) -> int:
+    if order in ("forward", "reversed"):
+        return int(order == "reversed")
+    if isinstance(order, int) and not isinstance(order, bool) and order >= 2:
+        return order % 2**63
+    raise ValueError(f"order: 'forward', 'reversed' or a seed from 2, got {order!r}")

@@ -1,0 +1,213 @@
+"""Compile a kernel, and the process that runs it, with the host's compiler.
+
+Results are kept in a folder private to the user under a name derived from
+everything that went into them, so a second call finds the first one's work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from cuda_labs.errors import CompileError, CompilerMissing, Unsupported
+from cuda_labs.sim import elf
+from cuda_labs.sim.source import INCLUDE, static_local, translate
+
+FOLDER = Path(__file__).parent
+PARTS = ("host.cpp", "scheduler.cpp", "warp.cpp", "memory.cpp", "faults.cpp")
+SOURCE_NAME = "kernel.cu"
+COMPILER_SECONDS = 60.0
+STATIC_SHARED_LIMIT = 48 * 1024
+
+_COMMON = shlex.split(
+    "-std=c++17 -O2 -fPIC -shared -nostdinc -nostdlib -w -fvisibility=hidden "
+    "-fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-strict-aliasing "
+    "-fwrapv -fno-math-errno -ffp-contract=off -fsigned-char "
+    "-fno-omit-frame-pointer -fno-optimize-sibling-calls -fstack-clash-protection "
+    "-fno-delete-null-pointer-checks -fno-finite-loops -fno-plt -g1"
+)
+_GNU = shlex.split("-fno-gnu-unique -fno-ipa-reference")
+# No transformation that adds, drops, merges or widens accesses, so that what
+# the hooks see is what the source says.
+_GNU_CHECKED = shlex.split(
+    "-fsanitize=thread -fsanitize=bounds,integer-divide-by-zero,shift-exponent,"
+    "float-cast-overflow -fstack-protector-strong -fno-tree-vectorize "
+    "-fno-tree-slp-vectorize -fno-unroll-loops -fno-tree-loop-distribute-patterns "
+    "-fno-store-merging --param=tsan-instrument-func-entry-exit=0 "
+    "--param=tsan-distinguish-volatile=1"
+)
+_HOST = shlex.split(
+    "-std=c++17 -O2 -fno-omit-frame-pointer -fno-exceptions -fno-rtti -rdynamic"
+)
+_HOST_LIBRARIES = shlex.split("-Wl,--no-as-needed -lm -ldl")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A compiled kernel: the object, and what stands in it."""
+
+    path: Path
+    image: elf.Image
+
+    @property
+    def static_shared(self) -> int:
+        """Bytes of static shared memory, each array on its 16-byte boundary."""
+        return sum((v.size + 15) // 16 * 16 for v in self.image.shared)
+
+
+def compiler() -> str:
+    """Path of the C++ compiler: $CUDA_LABS_CXX, else g++ on the PATH.
+
+    Raises `CompilerMissing` when there is none.
+    """
+    asked = os.environ.get("CUDA_LABS_CXX")
+    found = shutil.which(asked) if asked else shutil.which("g++")
+    if found is None:
+        wanted = asked or "g++"
+        raise CompilerMissing(
+            f"the simulator needs a C++ compiler, and {wanted} is not installed: "
+            "sudo apt-get install g++"
+        )
+    return found
+
+
+@lru_cache(maxsize=256)
+def kernel(
+    source: str, name: str, checked: bool, options: tuple[str, ...] = ()
+) -> Built:
+    """Compile `source` with an entry for the kernel `name`.
+
+    options: -D and -U only. Raises `Unsupported` for a construct that the
+    simulator lacks, `CompileError` with the compiler's log for a source that it
+    rejects, `CompilerMissing` without a compiler, ValueError for other options.
+    """
+    for option in options:
+        if not option.startswith(("-D", "-U")):
+            raise ValueError(f"options: only -D and -U, got {option!r}")
+    # After the simulator's headers, whose names the caller's may not touch.
+    defined = "".join(_directive(option) for option in options)
+    text = (
+        f'#include "sim_core.h"\n{defined}'
+        f'#line 1 "{SOURCE_NAME}"\n{translate(source)}\n'
+        f'#line 1 "entry"\nSIM_ENTRY({name})\n'
+    )
+    flags = [*_COMMON, *_GNU, *(_GNU_CHECKED if checked else ())]
+    flags += ["-I", str(INCLUDE), "-x", "c++", "-"]
+    path = _cached(flags, text, ".so", _header_digest(INCLUDE))
+    built = Built(path, elf.read_image(path))
+    _check_variables(source, built)
+    return built
+
+
+def _directive(option: str) -> str:
+    name, _, value = option[2:].partition("=")
+    if option.startswith("-U"):
+        return f"#undef {name}\n"
+    return f"#define {name} {value if '=' in option else 1}\n"
+
+
+@lru_cache(maxsize=1)
+def host() -> Path:
+    """The program in which kernels run, compiled once."""
+    flags = [*_HOST, *(str(FOLDER / part) for part in PARTS), *_HOST_LIBRARIES]
+    return _cached(flags, "", "", _header_digest(FOLDER))
+
+
+@lru_cache(maxsize=2)
+def _header_digest(folder: Path) -> bytes:
+    """Digest of the files that a compilation in `folder` may read."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.suffix in {".h", ".cpp"}):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.digest()
+
+
+def _cached(flags: Sequence[str], text: str, suffix: str, extra: bytes) -> Path:
+    tool = compiler()
+    stat = Path(tool).stat()
+    identity = f"{tool} {stat.st_size} {stat.st_mtime_ns} {flags!r}"
+    digest = hashlib.sha256(identity.encode() + b"\0" + text.encode() + extra)
+    path = cache_folder() / (digest.hexdigest()[:40] + suffix)
+    if path.exists():
+        return path
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        done = subprocess.run(
+            [tool, *flags, "-o", name],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=COMPILER_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            log = done.stderr.strip()
+            raise CompileError(_first_error(log), log)
+        partial.chmod(0o700)
+        partial.replace(path)
+    except subprocess.TimeoutExpired:
+        message = f"the compiler took more than {COMPILER_SECONDS:.0f} s"
+        raise CompileError(message) from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _first_error(log: str) -> str:
+    for line in log.splitlines():
+        if "error:" in line:
+            place, _, message = line.partition("error:")
+            if place.startswith(SOURCE_NAME):
+                return f"line {place.split(':')[1]}: {message.strip()}"
+            if place.startswith("entry"):
+                return f"no such kernel, or more than one: {message.strip()}"
+            return line.strip()
+    return log or "the compiler failed without a message"
+
+
+@lru_cache(maxsize=1)
+def cache_folder() -> Path:
+    """A folder that only this user can write: objects in it are executed."""
+    asked = os.environ.get("CUDA_LABS_CACHE")
+    home = os.environ.get("XDG_CACHE_HOME")
+    base = Path(home) if home else Path.home() / ".cache"
+    folder = Path(asked) if asked else base / "cuda_labs"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stat = folder.stat()
+        private = stat.st_uid == os.getuid() and not stat.st_mode & 0o022
+        if private and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="cuda_labs-"))
+
+
+def _check_variables(source: str, built: Built) -> None:
+    for variable in built.image.shared:
+        name = _local_name(variable.name)
+        line = static_local(source, name) if name else 0
+        if line:
+            raise Unsupported(f"the static local variable {name}", line)
+    if built.static_shared > STATIC_SHARED_LIMIT:
+        raise CompileError(
+            f"{built.static_shared} bytes of static shared memory; "
+            f"a block has at most {STATIC_SHARED_LIMIT}"
+        )
+
+
+def _local_name(symbol: str) -> str:
+    """The variable in a mangled local name: `s` of `_ZZ1fPfE1s`."""
+    tail = symbol.rpartition("E")[2]
+    digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]
+    return tail[len(digits) :][: int(digits)] if digits else ""

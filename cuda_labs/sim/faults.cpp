@@ -1,0 +1,102 @@
+// How a launch ends early: a finding, a signal, the deadline. What is known is
+// written to the status page, and the process ends.
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "runtime.h"
+
+static void where_and_end(int outcome) {
+  for (int i = 0; i < 3; ++i) status->block[i] = block_index[i];
+  status->thread[0] = thread[current].x;
+  status->thread[1] = thread[current].y;
+  status->thread[2] = thread[current].z;
+  status->stack = stack_low;
+  status->outcome = outcome;
+  _exit(3);
+}
+
+[[noreturn]] void finding(int kind, int line, const void *pc,
+                          const char *text) {
+  status->kind = kind;
+  status->line = line;
+  status->pc = pc && kernel ? (uintptr_t)pc - kernel->image : 0;
+  strncpy(status->text, text, sizeof status->text - 1);
+  where_and_end(FINDING);
+  __builtin_unreachable();
+}
+
+static bool in_kernel(uintptr_t pc) {
+  return kernel && pc >= kernel->image && pc < kernel->image_end;
+}
+
+// A signal comes from the kernel or from a function that it called: follow
+// the frame pointers, inside the running stack, to the first address in it.
+void on_signal(int number, siginfo_t *info, void *context) {
+  uintptr_t pc = 0, frame = 0, top = 0;
+#if defined(__x86_64__)
+  auto &registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+  pc = (uintptr_t)registers[REG_RIP];
+  frame = (uintptr_t)registers[REG_RBP];
+  top = (uintptr_t)registers[REG_RSP];
+#elif defined(__aarch64__)
+  auto &registers = ((ucontext_t *)context)->uc_mcontext;
+  pc = registers.pc;
+  frame = registers.regs[29];
+#endif
+  uintptr_t end = stack_low + STACK;
+  bool called = !in_kernel(pc);
+  // On x86-64 a function just entered has its return address on top.
+  if (called && top >= stack_low && top + 8 <= end &&
+      in_kernel(*(uintptr_t *)top))
+    pc = *(uintptr_t *)top;
+  for (int i = 0; i < 64 && !in_kernel(pc); ++i) {
+    if (frame < stack_low || frame + 16 > end || (frame & 7)) break;
+    pc = ((uintptr_t *)frame)[1];
+    frame = *(uintptr_t *)frame;
+  }
+  // A return address points behind its call; a fault at its instruction.
+  status->pc = in_kernel(pc) ? pc - kernel->image + (called ? 0 : 1) : 0;
+  status->line = 0;
+  status->signal = number;
+  status->address = number == SIGALRM ? 0 : (uintptr_t)info->si_addr;
+  where_and_end(number == SIGALRM ? DEADLINE : SIGNAL);
+}
+
+EXPORT void sim_trap(int kind, int line, const char *text) {
+  finding(kind, line, nullptr, text);
+}
+EXPORT unsigned long long sim_timer() { return 0; }
+
+// ---- what -fsanitize=bounds,shift-exponent,... calls ----
+struct Place {
+  const char *file;
+  uint32_t line, column;
+};
+static void ubsan(int kind, const Place *place, const char *text) {
+  if (mode != FAST) finding(kind, (int)place->line, nullptr, text);
+}
+extern "C" {
+  void __ubsan_handle_out_of_bounds(Place *place, uintptr_t index) {
+    char text[80];
+    snprintf(text, sizeof text, "%ld", (long)index);
+    ubsan(INDEX, place, text);
+  }
+  void __ubsan_handle_shift_out_of_bounds(Place *place, uintptr_t,
+                                          uintptr_t by) {
+    char text[80];
+    snprintf(text, sizeof text, "%ld", (long)by);
+    ubsan(SHIFT, place, text);
+  }
+  void __ubsan_handle_divrem_overflow(Place *place, uintptr_t, uintptr_t) {
+    ubsan(DIVISION, place, "");
+  }
+  void __ubsan_handle_float_cast_overflow(Place *place, uintptr_t) {
+    ubsan(CAST, place, "");
+  }
+  void __stack_chk_fail() {
+    finding(SMASHED, 0, __builtin_return_address(0), "");
+  }
+}

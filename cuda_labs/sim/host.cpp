@@ -1,0 +1,264 @@
+// The process in which kernels run. It talks to its parent over standard
+// input and output, and shares one file in memory with it: status page,
+// printf's text, then the arguments. Whatever goes wrong in a kernel ends this
+// process and nothing else.
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <link.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "runtime.h"
+
+void on_signal(int number, siginfo_t *info, void *context);
+
+extern "C" char sim_dynamic[];
+Status *status;
+static int arena_file;
+
+extern "C" {
+  unsigned sim_thread_x() { return thread[current].x; }
+  unsigned sim_thread_y() { return thread[current].y; }
+  unsigned sim_thread_z() { return thread[current].z; }
+  unsigned sim_block_x() { return block_index[0]; }
+  unsigned sim_block_y() { return block_index[1]; }
+  unsigned sim_block_z() { return block_index[2]; }
+  unsigned sim_block_dim_x() { return block[0]; }
+  unsigned sim_block_dim_y() { return block[1]; }
+  unsigned sim_block_dim_z() { return block[2]; }
+  unsigned sim_grid_dim_x() { return grid[0]; }
+  unsigned sim_grid_dim_y() { return grid[1]; }
+  unsigned sim_grid_dim_z() { return grid[2]; }
+}
+
+EXPORT int sim_printf(const char *format, ...) {
+  char *text = arena + 4096;
+  uint32_t used = status->printed;
+  va_list list;
+  va_start(list, format);
+  int n = vsnprintf(text + used, PRINT_MAX - used, format, list);
+  va_end(list);
+  if (n > 0) {
+    uint64_t total = (uint64_t)used + (uint64_t)n;
+    status->printed =
+        total < PRINT_MAX - 1 ? (uint32_t)total : PRINT_MAX - 1;
+  }
+  return n;
+}
+
+// ---- talking to the parent ----
+static bool read_all(void *to, size_t n) {
+  for (char *p = (char *)to; n;) {
+    ssize_t got = read(0, p, n);
+    if (got <= 0) return false;
+    p += got;
+    n -= (size_t)got;
+  }
+  return true;
+}
+static void write_all(const void *from, size_t n) {
+  for (const char *p = (const char *)from; n;) {
+    ssize_t put = write(1, p, n);
+    if (put <= 0) _exit(0);
+    p += put;
+    n -= (size_t)put;
+  }
+}
+
+static void map_arena(size_t size) {
+  if (size == arena_size) return;
+  if (arena) munmap(arena, arena_size);
+  arena = (char *)mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED,
+                       arena_file, 0);
+  free(valid);
+  valid = (uint8_t *)calloc(size / 8 + 8, 1);
+  if (arena == MAP_FAILED || !valid) _exit(4);
+  arena_size = size;
+  status = (Status *)arena;
+}
+
+struct Range {
+  uint64_t at, size;
+};
+
+static Kernel *kernels[65536];
+static uint32_t loaded;
+
+struct Load {
+  uint64_t data, data_end, image_end, variables;
+};
+
+// "u32 id, u32 parameters, table" or "u32 0xffffffff, u32 length, text".
+static void load(const char *payload) {
+  const Load *head = (const Load *)payload;
+  const Range *variable = (const Range *)(head + 1);
+  const char *path = (const char *)(variable + head->variables);
+  struct Param { char kind[4]; int32_t size[3]; };
+  void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  const char *error = handle ? nullptr : dlerror();
+  if (error || loaded == sizeof kernels / sizeof *kernels) {
+    if (!error) error = "too many kernels are loaded";
+    uint32_t reply[2] = {0xffffffffu, (uint32_t)strlen(error)};
+    write_all(reply, sizeof reply);
+    return write_all(error, reply[1]);
+  }
+  Kernel *k = (Kernel *)calloc(1, sizeof(Kernel));
+  k->handle = handle;
+  k->run = (void (*)(void *const *))dlsym(handle, "sim_run");
+  Dl_info info;
+  dladdr((void *)k->run, &info);
+  k->image = (uintptr_t)info.dli_fbase;
+  k->image_end = k->image + head->image_end;
+  k->data = k->image + head->data;
+  k->data_end = k->image + head->data_end;
+  k->map = (uint8_t *)calloc(k->data_end - k->data + 1, 1);
+  for (uint64_t i = 0; i < head->variables; ++i)
+    memset(k->map + (variable[i].at - head->data), 1, variable[i].size);
+  uint32_t count =
+      (uint32_t)((int (*)())dlsym(handle, "sim_count_of_params"))();
+  const void *table =
+      ((const void *(*)())dlsym(handle, "sim_table_of_params"))();
+  kernels[loaded] = k;
+  uint32_t reply[2] = {loaded++, count};
+  write_all(reply, sizeof reply);
+  write_all(table, count * sizeof(Param));
+}
+
+struct Launch {
+  uint64_t arena_size, order;
+  double deadline;
+  uint32_t id, mode, flush, dynamic, grid[3], block[3];
+  uint32_t arguments, buffers, shared, variables;
+};
+
+static void mark(const Range *r, uint32_t n, bool on) {
+  for (uint32_t i = 0; i < n; ++i) {
+    uint64_t a = r[i].at, end = r[i].at + r[i].size;
+    for (; a < end && (a & 7); ++a)
+      valid[a >> 3] = (uint8_t)(on ? valid[a >> 3] | 1u << (a & 7) : 0);
+    uint64_t whole = (end - a) / 8;
+    if (a < end) {
+      memset(valid + (a >> 3), on ? 255 : 0, whole);
+      for (a += 8 * whole; a < end; ++a)
+        valid[a >> 3] = (uint8_t)(on ? valid[a >> 3] | 1u << (a & 7) : 0);
+    }
+  }
+}
+
+static void set_timer(double seconds) {
+  itimerval t = {};
+  t.it_value.tv_sec = (time_t)seconds;
+  t.it_value.tv_usec = (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6);
+  setitimer(ITIMER_REAL, &t, nullptr);
+}
+
+static void flush_denormals(bool on) {
+#if defined(__x86_64__)
+  unsigned bits = 0x8040;
+  _mm_setcsr(on ? _mm_getcsr() | bits : _mm_getcsr() & ~bits);
+#elif defined(__aarch64__)
+  uint64_t fpcr;
+  asm volatile("mrs %0, fpcr" : "=r"(fpcr));
+  fpcr = on ? fpcr | 1u << 24 : fpcr & ~(uint64_t)(1u << 24);
+  asm volatile("msr fpcr, %0" : : "r"(fpcr));
+#endif
+}
+
+static void launch(const char *payload) {
+  const Launch *l = (const Launch *)payload;
+  const Range *argument = (const Range *)(l + 1);  // at: arena; size: pointer?
+  const Range *buffer = argument + l->arguments;
+  const Range *shared = buffer + l->buffers;
+  const Range *variable = shared + l->shared;  // pairs: object, then arena
+  map_arena(l->arena_size);
+  rlimit limit = {l->arena_size * 2 + (4ull << 30), RLIM_INFINITY};
+  setrlimit(RLIMIT_AS, &limit);
+  kernel = kernels[l->id];
+  mode = (int)l->mode;
+  threads = l->block[0] * l->block[1] * l->block[2];
+  memcpy(grid, l->grid, sizeof grid);
+  memcpy(block, l->block, sizeof block);
+  dynamic_bytes = l->dynamic;
+  memset((void *)status, 0, offsetof(Status, text) + 1);
+  status->outcome = RUNNING;
+  status->arena = (uintptr_t)arena;
+  status->image = kernel->image;
+  status->dynamic = (uintptr_t)sim_dynamic;
+  void **pointers =
+      (void **)calloc(2 * (size_t)l->arguments + 2, sizeof(void *));
+  void **arguments = pointers + l->arguments + 1;
+  for (uint32_t i = 0; i < l->arguments; ++i) {
+    char *at = argument[i].at ? arena + argument[i].at : nullptr;
+    pointers[i] = at;
+    arguments[i] = argument[i].size ? (void *)&pointers[i] : at;
+  }
+  mark(buffer, l->buffers, true);
+  for (uint32_t i = 0; i < l->variables; ++i)
+    memcpy((char *)kernel->image + variable[2 * i].at,
+           arena + variable[2 * i + 1].at, variable[2 * i].size);
+  begin_launch();
+  flush_denormals(l->flush);
+  set_timer(l->deadline);
+  for (uint32_t z = 0; z < grid[2]; ++z)
+    for (uint32_t y = 0; y < grid[1]; ++y)
+      for (uint32_t x = 0; x < grid[0]; ++x) {
+        block_index[0] = x;
+        block_index[1] = y;
+        block_index[2] = z;
+        // Shared memory holds no value that a kernel could rely on.
+        for (uint32_t i = 0; i < l->shared; ++i)
+          memset((char *)kernel->image + shared[i].at, 0xff, shared[i].size);
+        memset(sim_dynamic, 0xff, dynamic_bytes);
+        run_block(arguments, l->order);
+      }
+  set_timer(0);
+  flush_denormals(false);
+  for (uint32_t i = 0; i < l->variables; ++i)
+    memcpy(arena + variable[2 * i + 1].at,
+           (char *)kernel->image + variable[2 * i].at, variable[2 * i].size);
+  mark(buffer, l->buffers, false);
+  free(pointers);
+  status->outcome = DONE;
+  uint32_t reply[2] = {0, 0};
+  write_all(reply, sizeof reply);
+}
+
+int main(int count, char **argument) {
+  if (count != 2) return 2;
+  arena_file = atoi(argument[1]);
+  rlimit none = {0, 0};
+  setrlimit(RLIMIT_CORE, &none);
+  signal(SIGINT, SIG_IGN);  // the parent decides
+  stack_t alternate = {};
+  alternate.ss_size = 64 << 10;
+  alternate.ss_sp = malloc(alternate.ss_size);
+  sigaltstack(&alternate, nullptr);
+  struct sigaction action = {};
+  action.sa_sigaction = on_signal;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  const int signals[] = {SIGSEGV, SIGBUS,  SIGFPE, SIGILL,
+                         SIGABRT, SIGALRM, SIGTRAP};
+  for (int s : signals) sigaction(s, &action, nullptr);
+  map_arena(4096 + PRINT_MAX);
+  uint32_t head[2];
+  char *payload = nullptr;
+  size_t room = 0;
+  while (read_all(head, sizeof head)) {
+    if (head[1] > room) payload = (char *)realloc(payload, room = head[1]);
+    if (!payload || !read_all(payload, head[1])) break;
+    if (head[0] == 1) load(payload);
+    else if (head[0] == 2) launch(payload);
+    else break;
+  }
+  return 0;
+}

@@ -1,0 +1,138 @@
+// Every load and store of a checked build arrives here: the compiler's thread
+// sanitizer inserts the calls, and these functions stand in for its runtime.
+#include <string.h>
+
+#include "runtime.h"
+
+uint8_t *valid;
+char *arena;
+size_t arena_size;
+uint32_t dynamic_bytes;
+Kernel *kernel;
+int mode;
+extern "C" {
+__attribute__((visibility("default"), aligned(1024))) char
+    sim_dynamic[DYNAMIC_MAX];
+}
+
+static uint32_t atomics;
+
+[[noreturn]] static void bad_access(uintptr_t a, size_t bytes, bool write,
+                                    int kind, int line, const void *pc) {
+  status->address = a;
+  status->bytes = (int32_t)bytes;
+  finding(kind, line, pc, write ? "store" : "load");
+}
+
+static inline bool in_arena(uintptr_t off, size_t bytes) {
+  for (size_t i = off; i < off + bytes; ++i)
+    if (!(valid[i >> 3] >> (i & 7) & 1)) return false;
+  return true;
+}
+
+// The bits of up to 16 bytes at once.
+static inline bool in_arena_small(uintptr_t off, unsigned bytes) {
+  uint32_t word;
+  memcpy(&word, valid + (off >> 3), sizeof word);
+  uint32_t mask = ((1u << bytes) - 1) << (off & 7);
+  return (word & mask) == mask;
+}
+
+static inline bool in_image(uintptr_t a, size_t bytes) {
+  if (a < kernel->data) return a >= kernel->image;  // constant tables
+  if (a + bytes > kernel->data_end) return false;
+  for (size_t i = 0; i < bytes; ++i)
+    if (!kernel->map[a - kernel->data + i]) return false;
+  return true;
+}
+
+static inline bool reachable(uintptr_t a, size_t bytes) {
+  uintptr_t off = a - (uintptr_t)arena;
+  if (off < arena_size)
+    return bytes <= 16 ? in_arena_small(off, (unsigned)bytes)
+                       : off + bytes <= arena_size && in_arena(off, bytes);
+  off = a - (uintptr_t)sim_dynamic;
+  if (off < DYNAMIC_MAX) return off + bytes <= dynamic_bytes;
+  if (a - kernel->image < kernel->image_end - kernel->image)
+    return in_image(a, bytes);
+  return false;
+}
+
+static inline void access(const volatile void *p, size_t bytes, bool write,
+                          bool aligned, const void *pc, int line = 0) {
+  uintptr_t a = (uintptr_t)p;
+  if (a - stack_low < STACK) return;
+  if (__builtin_expect(!reachable(a, bytes), 0))
+    bad_access(a, bytes, write, a < 4096 ? NULL_POINTER : OUT_OF_BOUNDS, line,
+               pc);
+  if (aligned && __builtin_expect((a & (bytes - 1)) != 0, 0))
+    bad_access(a, bytes, write, MISALIGNED, line, pc);
+}
+
+#define HERE __builtin_return_address(0)
+#define HOOKS(N)                                                             \
+  EXPORT void __tsan_read##N(void *p) { access(p, N, false, true, HERE); }   \
+  EXPORT void __tsan_write##N(void *p) { access(p, N, true, true, HERE); }   \
+  EXPORT void __tsan_unaligned_read##N(void *p) {                            \
+    access(p, N, false, false, HERE);                                        \
+  }                                                                          \
+  EXPORT void __tsan_unaligned_write##N(void *p) {                           \
+    access(p, N, true, false, HERE);                                         \
+  }                                                                          \
+  EXPORT void __tsan_volatile_read##N(void *p) {                             \
+    access(p, N, false, true, HERE);                                         \
+    sim_yield();                                                             \
+  }                                                                          \
+  EXPORT void __tsan_volatile_write##N(void *p) {                            \
+    access(p, N, true, true, HERE);                                          \
+    sim_yield();                                                             \
+  }                                                                          \
+  EXPORT void __tsan_unaligned_volatile_read##N(void *p) {                   \
+    access(p, N, false, false, HERE);                                        \
+    sim_yield();                                                             \
+  }                                                                          \
+  EXPORT void __tsan_unaligned_volatile_write##N(void *p) {                  \
+    access(p, N, true, false, HERE);                                         \
+    sim_yield();                                                             \
+  }
+HOOKS(1)
+HOOKS(2)
+HOOKS(4)
+HOOKS(8)
+HOOKS(16)
+EXPORT void __tsan_read_range(void *p, unsigned long n) {
+  if (n) access(p, n, false, false, HERE);
+}
+EXPORT void __tsan_write_range(void *p, unsigned long n) {
+  if (n) access(p, n, true, false, HERE);
+}
+EXPORT void *__tsan_memcpy(void *d, const void *s, unsigned long n) {
+  if (n) {
+    access(s, n, false, false, HERE);
+    access(d, n, true, false, HERE);
+  }
+  return memcpy(d, s, n);
+}
+EXPORT void *__tsan_memmove(void *d, const void *s, unsigned long n) {
+  if (n) {
+    access(s, n, false, false, HERE);
+    access(d, n, true, false, HERE);
+  }
+  return memmove(d, s, n);
+}
+EXPORT void *__tsan_memset(void *d, int v, unsigned long n) {
+  if (n) access(d, n, true, false, HERE);
+  return memset(d, v, n);
+}
+EXPORT void __tsan_init() {}
+EXPORT void __tsan_func_entry(void *) {}
+EXPORT void __tsan_func_exit() {}
+
+// A fence orders memory between threads; here one thread runs at a time.
+EXPORT void sim_fence(int) {}
+
+EXPORT void sim_atomic(const volatile void *p, int bytes, int line) {
+  if (mode != FAST) access(p, (size_t)bytes, true, true, nullptr, line);
+  // A loop that waits with atomics must let the thread it waits for run.
+  if (++atomics % 64 == 0) sim_yield();
+}

@@ -1,0 +1,157 @@
+"""Turn the status page of a failed launch into words."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import numpy as np
+
+from cuda_labs.errors import KernelError
+from cuda_labs.sim import build, elf, process
+
+_KINDS = {
+    1: "assert",
+    2: "trap",
+    3: "out of bounds",
+    4: "misaligned",
+    5: "barrier divergence",
+    6: "deadlock",
+    7: "warp mask",
+    8: "warp width",
+    9: "inactive lane",
+    10: "shift",
+    11: "division",
+    12: "conversion",
+    13: "out of bounds",
+    15: "null pointer",
+    16: "stack overrun",
+}
+_STACK = 256 << 10
+_DYNAMIC_MAX = 227 << 10
+_WHOLE_BLOCK = {5, 6}
+
+
+def explain(
+    death: process.Died,
+    built: build.Built,
+    args: tuple[Any, ...],
+    placed: dict[int, int],
+    timeout: float,
+    shared_mem: int,
+) -> KernelError:
+    """The error to raise for a launch whose process ended."""
+    status = death.status
+    line = status.line or None
+    if line is None and status.pc:
+        line = elf.lines_of(built.path, build.SOURCE_NAME)(status.pc) or None
+    if death.late or status.outcome == 5:
+        kind = "deadline"
+        message = f"the launch ran for more than {timeout:g} s; pass timeout= for more"
+    elif status.outcome == 4:
+        kind, message = _signal(status)
+    elif status.outcome == 3:
+        kind = _KINDS.get(status.kind, "finding")
+        message = _finding(status, built, args, placed, shared_mem)
+        if status.kind in _WHOLE_BLOCK:
+            return KernelError(kind, message, line, status.block, None)
+    else:
+        kind, message = "crash", "the helper process ended without a report"
+    return KernelError(kind, message, line, status.block, status.thread)
+
+
+def _signal(status: process.Status) -> tuple[str, str]:
+    number = status.signal
+    if number == signal.SIGFPE:
+        return "division", "integer division by zero, or of the least integer by -1"
+    low = status.stack
+    if number == signal.SIGSEGV and low - 8192 <= status.address < low + 256:
+        return (
+            "stack overflow",
+            f"a thread's local memory exceeds {_STACK >> 10} KB: "
+            "endless recursion, or a local array too large",
+        )
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = str(number)
+    return "signal", f"{name} at address {status.address:#x}"
+
+
+def _finding(
+    status: process.Status,
+    built: build.Built,
+    args: tuple[Any, ...],
+    placed: dict[int, int],
+    shared_mem: int,
+) -> str:
+    text = status.text
+    access = f"{text} of {status.bytes} bytes"
+    fixed = {
+        1: f"assertion failed: {text}",
+        2: text,
+        5: f"__syncthreads is not reached by all threads at one place: {text}",
+        6: f"no thread can go on: {text}",
+        10: f"shift by {text}: a GPU gives 0 (or the sign), a CPU does not",
+        11: "integer division by zero",
+        12: "a float out of the integer's range: a GPU saturates, a CPU does not",
+        13: f"index {text} lies outside the array",
+        15: f"{access} through a null pointer",
+        16: "a local array was written beyond its end",
+    }
+    if status.kind in fixed:
+        return fixed[status.kind]
+    if status.kind == 4:
+        return f"{access} at an address that is no multiple of {status.bytes}"
+    if status.kind == 3:
+        return f"{access} {_place(status, built, args, placed, shared_mem)}"
+    return text
+
+
+def _place(
+    status: process.Status,
+    built: build.Built,
+    args: tuple[Any, ...],
+    placed: dict[int, int],
+    shared_mem: int,
+) -> str:
+    """Where an invalid address lies, relative to the nearest thing known."""
+    address = status.address
+    inside = address - status.dynamic
+    if -4096 <= inside < _DYNAMIC_MAX:
+        return (
+            f"at byte {inside} of dynamic shared memory, of which the launch "
+            f"gives {shared_mem} bytes (shared_mem=)"
+        )
+    inside = address - status.image
+    if 0 <= inside < built.image.size:
+        return _variable(inside, built.image)
+    best: tuple[int, str] | None = None
+    for position, at in placed.items():
+        array = np.asarray(args[position])
+        start = status.arena + at
+        gap = max(start - address, address + status.bytes - start - array.nbytes)
+        index = (address - start) // array.itemsize
+        words = (
+            f"at element {index} of argument {position + 1}, "
+            f"which has {array.size} elements"
+        )
+        if best is None or gap < best[0]:
+            best = gap, words
+    if best is None or best[0] > 1 << 40:
+        return f"at {address:#x}, which belongs to no argument"
+    return best[1]
+
+
+def _variable(offset: int, image: elf.Image) -> str:
+    best: tuple[int, str] | None = None
+    for v in (*image.shared, *image.device):
+        gap = max(v.offset - offset, offset - v.offset - v.size, 0)
+        name = v.name
+        if name.startswith("_Z"):
+            tail = name.rpartition("E")[2].lstrip("_ZL")
+            name = tail.lstrip("0123456789") or name
+        words = f"at byte {offset - v.offset} of {name}, which has {v.size} bytes"
+        if best is None or gap < best[0]:
+            best = gap, words
+    return best[1] if best else "outside the kernel's variables"
