@@ -10,12 +10,18 @@ midpoints that the same path would have passed through. Convergence of a scheme 
 then measured on one path, not between two unrelated ones.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
-from torch.func import jvp
 
+from genflow_lite._driven import (
+    check_match,
+    check_paths,
+    check_times,
+    sde_euler,
+    sde_milstein,
+)
 from genflow_lite._shapes import check_count, check_generator, describe
 
 __all__ = [
@@ -30,40 +36,12 @@ __all__ = [
     "wiener",
 ]
 
-Coefficient = Callable[[Tensor, Tensor], Tensor | float]
-
-
-def _times(ts: Tensor | Sequence[float], least: int) -> Tensor:
-    """``ts`` as a float64 grid, strictly increasing, with at least ``least`` times."""
-    grid = torch.as_tensor(ts, dtype=torch.float64)
-    if grid.ndim != 1 or len(grid) < least:
-        raise ValueError(
-            f"ts must be a 1-D grid of at least {least} times; "
-            f"got shape {tuple(grid.shape)}"
-        )
-    if not (torch.isfinite(grid).all() and (grid.diff() > 0).all() and grid[0] >= 0):
-        raise ValueError(
-            "ts must be finite, strictly increasing and start at ts[0] ≥ 0; got "
-            f"{grid.tolist() if len(grid) <= 8 else '[…]'}"
-        )
-    return grid
-
 
 def _normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
     check_generator(generator)
     return torch.randn(
         shape, generator=generator, dtype=torch.float64, device=generator.device
     )
-
-
-def _paths(w: Tensor, name: str = "w") -> Tensor:
-    if not isinstance(w, Tensor):
-        raise TypeError(f"{name} must be a tensor; got {describe(w)}")
-    if w.ndim < 2:
-        raise ValueError(
-            f"{name} must have shape (n, T, *S), paths then times; got {tuple(w.shape)}"
-        )
-    return w
 
 
 def _along_time(values: Tensor, w: Tensor) -> Tensor:
@@ -88,7 +66,7 @@ def wiener(
     Raises ValueError unless ts is strictly increasing from ts[0] ≥ 0 and n ≥ 1.
     Source: Øksendal (2003), section 2.2.
     """
-    grid = _times(ts, 1)
+    grid = check_times(ts, 1)
     z = _normal((check_count(n, name="n"), len(grid), *shape), generator)
     steps = torch.cat([grid[:1], grid.diff()]).sqrt().to(z.device)
     return (_along_time(steps, z) * z).cumsum(dim=1)
@@ -113,7 +91,7 @@ def bridge(
     Raises ValueError for fewer than two times or ends that do not broadcast.
     Source: Karatzas and Shreve (1991), section 5.6.B.
     """
-    grid = _times(ts, 2)
+    grid = check_times(ts, 2)
     ends = []
     for name, value in (("a", a), ("b", b)):
         end = torch.as_tensor(value, dtype=torch.float64)
@@ -145,8 +123,8 @@ def refine(
     Raises ValueError unless w has shape (n, T, *S) with T = len(ts) ≥ 2.
     Source: Karatzas and Shreve (1991), section 2.3.
     """
-    grid, w = _times(ts, 2), _paths(w)
-    _check_match(grid, w)
+    grid, w = check_times(ts, 2), check_paths(w)
+    check_match(grid, w)
     h = grid.diff()
     spread = _along_time((h / 4).sqrt(), w).to(w.device)
     middle = (w[:, 1:] + w[:, :-1]) / 2
@@ -156,14 +134,6 @@ def refine(
     w2 = w.new_empty((w.shape[0], len(ts2), *w.shape[2:]))
     w2[:, ::2], w2[:, 1::2] = w, middle
     return ts2, w2
-
-
-def _check_match(grid: Tensor, w: Tensor) -> None:
-    if w.shape[1] != len(grid):
-        raise ValueError(
-            f"w must hold one value for each of the {len(grid)} times in ts along "
-            f"its second axis; got shape {tuple(w.shape)}"
-        )
 
 
 def _integrand(f: Tensor, w: Tensor) -> Tensor:
@@ -198,7 +168,7 @@ def ito_sum(f: Tensor, w: Tensor) -> Tensor:
 
     Raises ValueError if f does not fit w. Source: Itô (1944); Øksendal (2003), 3.1.
     """
-    f = _integrand(f, _paths(w))
+    f = _integrand(f, check_paths(w))
     return _running(f[:, :-1] * w.diff(dim=1))
 
 
@@ -210,7 +180,7 @@ def stratonovich_sum(f: Tensor, w: Tensor) -> Tensor:
 
     Raises ValueError if f does not fit w. Source: Stratonovich (1966).
     """
-    f = _integrand(f, _paths(w))
+    f = _integrand(f, check_paths(w))
     return _running((f[:, :-1] + f[:, 1:]) / 2 * w.diff(dim=1))
 
 
@@ -220,7 +190,7 @@ def quadratic_variation(w: Tensor) -> Tensor:
     For a Wiener path on n equal steps up to t the mean is t and the variance 2t²/n,
     so the sum tends to t; for a path of bounded variation it tends to 0.
     """
-    return _running(_paths(w).diff(dim=1).square())
+    return _running(check_paths(w).diff(dim=1).square())
 
 
 def total_variation(w: Tensor) -> Tensor:
@@ -229,121 +199,4 @@ def total_variation(w: Tensor) -> Tensor:
     For a Wiener path on n equal steps up to t the mean is √(2nt/π): it has no limit,
     which is why ∫ f dW is not a Stieltjes integral.
     """
-    return _running(_paths(w).diff(dim=1).abs())
-
-
-def sde_euler(
-    drift: Coefficient,
-    diffusion: Coefficient,
-    x: Tensor | float,
-    ts: Tensor | Sequence[float],
-    w: Tensor,
-) -> Iterator[Tensor]:
-    """Euler–Maruyama for dX = a(X, t) dt + b(X, t) dW on the given Wiener path w.
-
-    X_{k+1} = X_k + a(X_k, t_k) h_k + b(X_k, t_k) (w_{k+1} − w_k), one noise for each
-    component (diagonal noise): strong order ½ (1 if b does not depend on x), weak
-    order 1.
-
-    drift, diffusion: called as (x, t), x of shape (n, *S), t a 0-dim tensor; they
-    return a number or a tensor that broadcasts to x's shape.
-    x: the start, a number or a tensor that broadcasts to (n, *S). w: (n, T, *S).
-    Yields T fresh tensors (n, *S), the start included.
-
-    Raises ValueError at the call for arguments that do not fit together, and at the
-    step for a coefficient of the wrong shape. Source: Kloeden and Platen (1992), 10.2.
-    """
-    grid, start = _sde_arguments(x, ts, w)
-
-    def steps() -> Iterator[Tensor]:
-        state = start
-        yield state.clone()
-        for k, h in enumerate(grid.diff()):
-            a = _coefficient("drift", drift, state, grid[k])
-            b = _coefficient("diffusion", diffusion, state, grid[k])
-            state = state + a * h + b * (w[:, k + 1] - w[:, k])
-            yield state.clone()
-
-    return steps()
-
-
-def sde_milstein(
-    drift: Coefficient,
-    diffusion: Coefficient,
-    x: Tensor | float,
-    ts: Tensor | Sequence[float],
-    w: Tensor,
-) -> Iterator[Tensor]:
-    """Milstein's scheme; arguments, result and errors as in ``sde_euler``.
-
-    X_{k+1} = X_k + a h + b ΔW + ½ b ∂b/∂x (ΔW² − h), everything at (X_k, t_k): the
-    term that Itô's lemma adds for b. Strong and weak order 1.
-
-    ∂b/∂x comes from ``torch.func.jvp``, so ``diffusion`` must be made of
-    differentiable operations. It must also act on each entry of x alone: if the
-    noise on one component depends on another, the scheme of order 1 needs iterated
-    integrals ∫W_i dW_j that w on its grid does not determine (Lévy areas). Such a
-    diffusion is found by a test of its Jacobian at (x, ts[0]) and raises ValueError
-    at the call. Source: Milstein (1975); Kloeden and Platen (1992), 10.3.
-    """
-    grid, start = _sde_arguments(x, ts, w)
-
-    def b_and_slope(state: Tensor, t: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
-        b, slope, *_ = jvp(
-            lambda v: _coefficient("diffusion", diffusion, v, t), (state,), (tangent,)
-        )
-        return b, slope
-
-    # J is diagonal exactly when J v = (J 1) v for every v; one v with unrelated
-    # entries finds any other J, barring a coincidence.
-    probe = torch.cos(torch.arange(start.numel(), dtype=start.dtype) + 1)
-    probe = probe.reshape(start.shape).to(start.device)
-    rows = b_and_slope(start, grid[0], torch.ones_like(start))[1]
-    if not torch.allclose(b_and_slope(start, grid[0], probe)[1], rows * probe):
-        raise ValueError(
-            "diffusion must act on each entry of x alone (diagonal noise): where the "
-            "noise on one entry depends on another, Milstein needs Lévy areas; use "
-            "sde_euler"
-        )
-
-    def steps() -> Iterator[Tensor]:
-        state = start
-        yield state.clone()
-        for k, h in enumerate(grid.diff()):
-            a = _coefficient("drift", drift, state, grid[k])
-            b = _coefficient("diffusion", diffusion, state, grid[k])
-            bdb = b_and_slope(state, grid[k], b)[1]
-            dw = w[:, k + 1] - w[:, k]
-            state = state + a * h + b * dw + bdb * (dw.square() - h) / 2
-            yield state.clone()
-
-    return steps()
-
-
-def _sde_arguments(
-    x: Tensor | float, ts: Tensor | Sequence[float], w: Tensor
-) -> tuple[Tensor, Tensor]:
-    grid = _times(ts, 2)
-    _check_match(grid, _paths(w))
-    shape = (w.shape[0], *w.shape[2:])
-    start = torch.as_tensor(x, dtype=torch.float64, device=w.device)
-    if not torch.isfinite(start).all():
-        raise ValueError("x must be finite")
-    try:
-        return grid.to(w.device), start.expand(shape).clone()
-    except RuntimeError:
-        raise ValueError(
-            f"x must broadcast to (n, *S) = {shape}, the shape of w without its time "
-            f"axis; got {tuple(start.shape)}"
-        ) from None
-
-
-def _coefficient(name: str, fn: Coefficient, x: Tensor, t: Tensor) -> Tensor:
-    value = torch.as_tensor(fn(x, t), dtype=x.dtype, device=x.device)
-    try:
-        return value.expand(x.shape)
-    except RuntimeError:
-        raise ValueError(
-            f"{name} must return a number or a tensor that broadcasts to x of shape "
-            f"{tuple(x.shape)} (one noise for each entry); got {tuple(value.shape)}"
-        ) from None
+    return _running(check_paths(w).diff(dim=1).abs())
