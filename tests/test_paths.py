@@ -214,7 +214,7 @@ def test_any_shape_and_both_dtypes_of_time(name):
         assert function(t[1, 2]).item() == pytest.approx(
             function(t)[1, 2].item(), rel=1e-15
         )
-        assert function(float(t[1, 2])).dtype == torch.float64
+    assert path.sigma_sq(0.3).dtype == path.log_snr(0.3).dtype == torch.float64
     f, g = path.sde(t)
     assert f.shape == g.shape == (3, 4)
 
