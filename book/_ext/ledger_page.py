@@ -79,21 +79,25 @@ def fill(app: Sphinx, accounts: Mapping[str, Page], here: str) -> list[nodes.Nod
             )
         ),
     )
-    return [totals, *(_chapter(app, accounts[d], d, here) for d in chapters)]
+    ways = nodes.bullet_list(classes=["vf-chapters"])
+    for docname in chapters:
+        text = _numbered(app.env, docname)
+        link = nodes.reference("", text, internal=True, refid=_anchor(docname))
+        count = len(accounts[docname].claims)
+        line = nodes.paragraph("", "", link, nodes.Text(f": {_claims(count)}"))
+        ways += nodes.list_item("", line)
+    return [totals, ways, *(_chapter(app, accounts[d], d, here) for d in chapters)]
 
 
 def _chapter(app: Sphinx, page: Page, docname: str, here: str) -> nodes.section:
-    env = app.env
-    name = env.titles[docname].astext()
-    secnum = env.toc_secnumbers.get(docname, {}).get("")
-    number = ".".join(map(str, secnum)) + ". " if secnum else ""
     uri = app.builder.get_relative_uri(here, docname)
     title = nodes.title()
-    title += nodes.reference("", number + name, internal=True, refuri=uri)
-    count = len(page.claims)
-    noted = nodes.paragraph("", f"{count} {_plural(count, 'claim')}")
-    noted["classes"] = ["vf-count"]
-    section = nodes.section("", title, noted, ids=[nodes.make_id(f"ledger-{docname}")])
+    # The chapter's own number, not the one that this page's sections would get.
+    title["secnumber"] = app.env.toc_secnumbers.get(docname, {}).get("")
+    name = app.env.titles[docname].astext()
+    title += nodes.reference("", name, internal=True, refuri=uri)
+    noted = nodes.paragraph("", _claims(len(page.claims)), classes=["vf-count"])
+    section = nodes.section("", title, noted, ids=[_anchor(docname)])
     for label, (latex, _) in page.claims.items():
         section += _claim(app, page, docname, uri, label, latex)
     return section
@@ -141,6 +145,21 @@ def _fact(term: str, *body: nodes.Node) -> nodes.definition_list_item:
 def box(name: str, *children: nodes.Node) -> nodes.container:
     """A `div` with a class."""
     return nodes.container("", *children, classes=[name])
+
+
+def _numbered(env: BuildEnvironment, docname: str) -> str:
+    """A chapter's title with its number, if it has one."""
+    number = env.toc_secnumbers.get(docname, {}).get("")
+    prefix = ".".join(map(str, number)) + ". " if number else ""
+    return prefix + env.titles[docname].astext()
+
+
+def _anchor(docname: str) -> str:
+    return nodes.make_id(f"ledger-{docname}")
+
+
+def _claims(count: int) -> str:
+    return f"{count} {_plural(count, 'claim')}"
 
 
 def _plural(count: int, word: str) -> str:

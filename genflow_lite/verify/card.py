@@ -140,6 +140,11 @@ class Result:
         return "".join(f"<dt>{name}</dt><dd>{text}</dd>\n" for name, text in rows)
 
 
+def short(value: float) -> str:
+    """A measured number in two significant digits."""
+    return f"{float(f'{value:.1e}'):g}"
+
+
 def _number(text: str) -> str:
     return f'<span class="vf-num">{escape(text)}</span>' if text else ""
 

@@ -17,7 +17,7 @@ from genflow_lite.verify.calls import (
     check_rejects,
     check_seeds,
 )
-from genflow_lite.verify.card import Mistake, Result, show
+from genflow_lite.verify.card import Mistake, Result, short, show
 from genflow_lite.verify.compare import (
     Gap,
     Part,
@@ -141,7 +141,7 @@ def _check(
             kind=rule.kind,
             what=what,
             words=rule.words,
-            measured=f"{worst.shown:.2g}",
+            measured=short(worst.shown),
             bound=rule.bound,
             mistakes=tuple(mistakes),
             runs=bench.describe(),
@@ -197,7 +197,7 @@ def _mistake(rule: Rule, name: str, runs: list[Run]) -> Mistake:
             text = f"{reason}{_on(run)}, so it shows nothing"
             return Mistake(name, False, fixed=text)
     least = min(gaps, key=lambda gap: gap.times)
-    shown = f"{least.shown:.2g}"
+    shown = short(least.shown)
     if least.times >= rule.margin:
         return Mistake(name, True, rule.words, shown)
     if least.times <= 1:
