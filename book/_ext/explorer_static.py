@@ -1,8 +1,9 @@
 """Put the script of the interactive figures on the pages that have one.
 
 The stored output of a figure is HTML with its data and a picture. On the site the
-same `explorer.js` that JupyterLab uses draws it. It is loaded as a plain, deferred
-script (a module would not load from ``file://``) and only where it has work to do.
+same `explorer.js` that JupyterLab uses draws it. It is loaded as a plain script (a
+module would not load from ``file://``) in the page's head (so that it replaces each
+picture before it is painted), and only where it has work to do.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def add_files(
 ) -> None:
     """Ask for the script on this page if it has a figure."""
     if has_figure(doctree):
-        app.add_js_file("explorer.js", loading_method="defer")
+        app.add_js_file("explorer.js")
         app.add_css_file("explorer.css")
 
 

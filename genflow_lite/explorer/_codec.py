@@ -31,10 +31,10 @@ def encode(arrays: Sequence[Array], bits: int, *, own_range: bool = False) -> di
     are equal); ``r`` which stored array each given one is (absent if it is the k-th);
     ``d`` the packed codes.
 
-    Raises ValueError if `bits` is not in 2…16.
+    Raises ValueError if `bits` is not in 2…12.
     """
-    if not 2 <= bits <= 16:
-        raise ValueError(f"bits must be from 2 to 16; got {bits}")
+    if not 2 <= bits <= 12:
+        raise ValueError(f"bits must be from 2 to 12; got {bits}")
     index: dict[bytes, int] = {}
     stored: list[Array] = []
     refs = []

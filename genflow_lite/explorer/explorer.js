@@ -884,20 +884,31 @@
     return figure.lxStop;
   }
 
+  /** Every figure that the parser has finished: a caption ends it. */
   function mountAll() {
-    for (const figure of document.querySelectorAll("figure.lx[data-lx]:not(.lx-live)")) {
+    const waiting = "figure.lx[data-lx]:not(.lx-live, .lx-broken) > figcaption";
+    for (const { parentElement: figure } of document.querySelectorAll(waiting)) {
       try {
         mount(figure, JSON.parse(figure.dataset.lx));
       } catch (error) {
+        figure.classList.add("lx-broken");
         console.error("This figure stays a picture:", error); // the <img> is still there
       }
     }
   }
 
   globalThis.lx = { mount, decode };
-  // Only as a plain script is there a current script: a module mounts what it is told to.
-  if (document.currentScript) {
-    if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", mountAll);
-    else mountAll();
+  // Only a plain script is a "current script"; a module mounts what it is told to.
+  if (globalThis.document && document.currentScript) {
+    mountAll();
+    if (document.readyState === "loading") {
+      // While the page is parsed, so that no picture is painted first and then replaced.
+      const seen = new MutationObserver(mountAll);
+      seen.observe(document, { childList: true, subtree: true });
+      document.addEventListener("DOMContentLoaded", () => {
+        seen.disconnect();
+        mountAll();
+      });
+    }
   }
 })();
