@@ -356,7 +356,7 @@ def test_a_grid_that_reaches_the_data_ends_with_the_denoiser(path, sampler) -> N
 def test_states_are_fresh_repeatable_and_float64(sampler) -> None:
     path, ts, x = vp(), grid(1.0, 0.0, 5), torch.randn(3, 2, 2, generator=gen())
     start = x.clone()
-    denoise = lambda x, t: x / 2  # noqa: E731
+    denoise = lambda x, t: (x / 2 + t).float()  # noqa: E731  (as a network would)
     clean = list(sampler(denoise, path, x, ts))
     assert len(clean) == 6
     assert all(s.dtype == F64 and s.shape == x.shape for s in clean)
@@ -375,6 +375,14 @@ def test_the_denoiser_may_hand_back_its_argument(sampler) -> None:
     for k, state in enumerate(sampler(lambda x, t: x, vp(), x, ts)):
         assert torch.equal(state, clean[k])
         state.zero_()
+
+
+@pytest.mark.parametrize("sampler", **EACH)
+def test_the_denoisers_own_tensor_is_not_handed_out(sampler) -> None:
+    point = torch.ones(2, 1, dtype=F64)
+    end = last(sampler(lambda x, t: point, vp(), torch.zeros(2, 1), grid(0.9, 0.0, 3)))
+    end.zero_()
+    assert (point == 1).all()
 
 
 @pytest.mark.parametrize(
