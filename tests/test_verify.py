@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from genflow_lite import verify
 from genflow_lite.verify import Estimate
 
-NORMAL: dict[str, Any] = {"inputs": lambda g: (torch.randn(7, generator=g, dtype=torch.float64),)}
+NORMAL: dict[str, Any] = {
+    "inputs": lambda g: (torch.randn(7, generator=g, dtype=torch.float64),)
+}
 
 
 def double_angle(x):
@@ -174,6 +176,15 @@ def test_opposite_errors_do_not_cancel():
         constant(np.array([1.0, -1.0])),
         constant(np.array([2.0, -2.0])),
         {"w": constant(np.array([9.0, 9.0]))},
+    )
+
+
+def test_one_wrong_entry_among_many_is_enough():
+    right = torch.ones(1000, dtype=torch.float64)
+    almost = right.clone()
+    almost[7] += 3e-9
+    fails(
+        "disagrees", close, constant(almost), constant(right), {"w": constant(-right)}
     )
 
 

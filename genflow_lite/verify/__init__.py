@@ -1,7 +1,7 @@
 """The ledger: every numbered claim of the book is checked where it stands.
 
 A check compares a claim with an independent truth and shows that the same comparison
-refuses the classic mistakes:
+refuses the classic mistakes::
 
     verify.symbolic(label, claim, truth, *, rejects, what="")
     verify.close(label, claim, truth, *, rtol, rejects, atol=0.0, inputs=None, ...)

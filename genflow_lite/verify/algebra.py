@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from genflow_lite.verify.calls import check_label, check_rejects, same_code
 from genflow_lite.verify.card import Mistake, Result, show
 from genflow_lite.verify.trace import Calls, shared, traced
 
-if TYPE_CHECKING:
-    import sympy
-
-    Side = sympy.Basic | sympy.MatrixBase | Sequence[sympy.Basic] | Callable[[], Any]
-
 
 def symbolic(
     label: str,
-    claim: Side,
-    truth: Side,
+    claim: Any,
+    truth: Any,
     *,
-    rejects: Mapping[str, Side],
+    rejects: Mapping[str, Any],
     what: str = "",
 ) -> None:
     """Check an identity by algebra: claim − truth is simplified to exactly 0.

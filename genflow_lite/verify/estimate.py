@@ -33,7 +33,7 @@ class Estimate:
 def mean(samples: Any) -> Estimate:
     """The mean over the first axis, with standard error s / √n.
 
-    `samples` is (n, *S) with n ≥ 2 independent rows; value and stderr have shape S.
+    `samples` has shape `(n, *S)`, n ≥ 2 independent rows; value and stderr have `S`.
     Raises `ValueError` for fewer rows.
     """
     rows = _rows(samples)
@@ -45,7 +45,7 @@ def variance(samples: Any) -> Estimate:
 
     Var(s²) = (μ₄ − (n − 3)/(n − 1) σ⁴) / n for n independent rows, with the fourth
     central moment μ₄ estimated from the same rows, so no normality is assumed.
-    `samples` is (n, *S) with n ≥ 4; value and stderr have shape S. Raises
+    `samples` has shape `(n, *S)`, n ≥ 4; value and stderr have shape `S`. Raises
     `ValueError` for fewer rows.
     """
     rows = _rows(samples, least=4)
