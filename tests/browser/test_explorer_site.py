@@ -1,0 +1,77 @@
+"""Every figure of the built book is alive, from disk and from a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("playwright")
+
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+
+def pages_with_figures(site_dir: Path) -> list[Path]:
+    """The pages of the site that hold a stored figure, by their path."""
+    return [
+        path
+        for path in sorted(site_dir.rglob("*.html"))
+        if "_static" not in path.parts
+        and '<figure class="lx"' in path.read_text("utf-8")
+    ]
+
+
+def test_every_figure_of_the_book_moves_from_disk(page: Page, site_dir: Path) -> None:
+    paths = pages_with_figures(site_dir)
+    assert paths, "the book has at least one figure"
+    for path in paths:
+        page.goto(path.as_uri())
+        stored = page.locator("figure.lx")
+        assert page.locator("figure.lx.lx-live").count() == stored.count() > 0
+        for figure in stored.all():
+            canvas = figure.locator("canvas").first
+            labels = {canvas.get_attribute("aria-label")}
+            states = set()
+            for slider in figure.locator("input[type=range]").all():
+                slider.press("End")
+                states |= {c.evaluate("c => c.toDataURL()") for c in canvases(figure)}
+                labels |= {c.get_attribute("aria-label") for c in canvases(figure)}
+                slider.press("Home")
+                states |= {c.evaluate("c => c.toDataURL()") for c in canvases(figure)}
+            assert len(states) > 1, f"{path.name}: a figure does not move"
+            assert len(labels) > 1, f"{path.name}: a figure does not say its state"
+
+
+def canvases(figure) -> list:
+    return figure.locator("canvas").all()
+
+
+def test_a_figure_of_the_book_moves_from_a_server_in_the_dark(
+    page: Page, site_dir: Path, site_url: str
+) -> None:
+    path = pages_with_figures(site_dir)[0]
+    page.emulate_media(color_scheme="dark")
+    page.goto(f"{site_url}/{path.relative_to(site_dir).as_posix()}")
+    figure = page.locator("figure.lx.lx-live").first
+    canvas = figure.locator("canvas").first
+    before = canvas.get_attribute("aria-label")
+    box = figure.locator("input[type=range]").last.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] - 4, box["y"] + box["height"] / 2)
+    expect(canvas).not_to_have_attribute("aria-label", before or "")
+    colour = "e => getComputedStyle(e).backgroundColor.match(/\\d+/g).map(Number)"
+    assert sum(figure.locator(".lx-root").evaluate(colour)) < 200
+
+
+def test_pages_without_a_figure_load_no_script(site_dir: Path) -> None:
+    with_figures = set(pages_with_figures(site_dir))
+    others = [
+        path
+        for path in sorted(site_dir.rglob("*.html"))
+        if "_static" not in path.parts and path not in with_figures
+    ]
+    assert others
+    for path in others:
+        assert "explorer.js" not in path.read_text("utf-8"), path.name
