@@ -5,7 +5,7 @@ hold `(B, *S)` and `|x|` without escapes, equations on lines of their own, and t
 drawn with spaces. Before Sphinx reads one, this extension
 
 * keeps ``literal`` and `literal` text, and escapes every other special character;
-* sets one-letter indices as such, x_t with a subscript;
+* sets short indices as such, x_t and w_{k+1} with a subscript;
 * turns indented blocks, tables and lines that are equations into literal blocks;
 * turns "name: what it is" with a hanging indent into an item of a list.
 
@@ -26,9 +26,10 @@ from sphinx.environment import BuildEnvironment
 
 LITERAL = re.compile(r"``(.+?)``|:\w+:`~?(.+?)`|`(.+?)`")
 SPECIAL = re.compile(r"([\\*|_`])")
-# A letter, perhaps with a dot or a hat over it, an underscore, one character.
+# A letter, perhaps with d before or a dot over it, an underscore, a short index.
 INDEX = re.compile(
-    r"(?<!\w)([A-Za-z\u0391-\u03c9][\u0300-\u036f]?)\\_([a-z0-9])(?![A-Za-z0-9\\])"
+    r"(?<!\w)(d?[A-Za-z\u0391-\u03c9][\u0300-\u036f]?)"
+    r"\\_([A-Za-z0-9]|\{[^}]{1,12}\})(?![A-Za-z0-9]|\\_)"
 )
 # Displayed mathematics: a left side without spaces, then a relation.
 EQUATION = re.compile(r"^[^\s,;]{1,18} [=≈∝] ")
@@ -49,7 +50,11 @@ def escape(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    return INDEX.sub(r"\1\\ :sub:`\2`\\ ", SPECIAL.sub(r"\\\1", text))
+    return INDEX.sub(_index, SPECIAL.sub(r"\\\1", text))
+
+
+def _index(match: re.Match[str]) -> str:
+    return f"{match[1]}\\ :sub:`{match[2].strip('{}')}`\\ "
 
 
 def paragraphs(lines: list[str]) -> Iterator[list[str]]:
