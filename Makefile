@@ -31,7 +31,7 @@ help:
 setup: .venv/.ready
 
 book: .venv/.ready
-	@$(RUN) tools/site.py
+	@$(RUN) tools/build_site.py
 
 serve: book
 	@echo "Open http://localhost:$(PORT)  (Ctrl-C stops the server)"

@@ -30,7 +30,7 @@ PARTS: dict[str, list[str]] = {
     "types": [PY, "-m", "pyright"],
     "tests": [*PYTEST, *WORKERS, "tests", "--ignore=tests/browser"],
     "notebooks": [*PYTEST, *WORKERS, "--nbval", "book/"],
-    "site": [PY, "tools/site.py", "--all"],
+    "site": [PY, "tools/build_site.py", "--all"],
     "browser": [*PYTEST, "-n", "2", "--dist", "loadgroup", "tests/browser"],
 }
 

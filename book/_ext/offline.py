@@ -84,14 +84,6 @@ def describe(
     context["metatags"] = context.get("metatags", "") + tag
 
 
-def drop_icon_script(app: Sphinx, exception: Exception | None) -> None:
-    """Empty the theme's 1.5 MB icon script: its web font draws the same icons."""
-    if exception is None and app.builder.format == "html":
-        script = Path(app.outdir) / "_static" / "scripts" / "fontawesome.js"
-        if script.exists():
-            script.write_text("", encoding="utf-8")
-
-
 def report_foreign(app: Sphinx, exception: Exception | None) -> None:
     """Warn (an error under ``-W``) about a page that would contact another host."""
     if exception is not None or app.builder.format != "html":
@@ -115,6 +107,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", describe)
     app.connect("config-inited", add_vendored_files)
     app.connect("html-page-context", drop_thebe, priority=900)
-    app.connect("build-finished", drop_icon_script)
     app.connect("build-finished", report_foreign)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
