@@ -33,8 +33,8 @@ def test_every_kernel_compiles_without_spills(path: Path, arch: str) -> None:
 
 @needs_nvrtc
 def test_readme_tables_are_what_the_compiler_says() -> None:
-    if nvrtc.version() != (13, 5):
-        pytest.skip("the tables are those of NVRTC 13.5")
+    if nvrtc.version() != (13, 0):
+        pytest.skip("the tables are those of NVRTC 13.0")
     rows = 0
     for path in SOURCES:
         table = (path.parent / "README.md").read_text()

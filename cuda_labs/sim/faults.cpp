@@ -22,7 +22,7 @@ static void where_and_end(int outcome) {
                           const char *text) {
   status->kind = kind;
   status->line = line;
-  status->pc = pc && kernel ? (uintptr_t)pc - kernel->image : 0;
+  status->pc[0] = pc && kernel ? (uintptr_t)pc - kernel->image : 0;
   strncpy(status->text, text, sizeof status->text - 1);
   where_and_end(FINDING);
   __builtin_unreachable();
@@ -33,7 +33,7 @@ static bool in_kernel(uintptr_t pc) {
 }
 
 // A signal comes from the kernel or from a function that it called: follow
-// the frame pointers, inside the running stack, to the first address in it.
+// the frame pointers, inside the running stack, to the addresses in it.
 void on_signal(int number, siginfo_t *info, void *context) {
   uintptr_t pc = 0, frame = 0, top = 0;
 #if defined(__x86_64__)
@@ -47,18 +47,19 @@ void on_signal(int number, siginfo_t *info, void *context) {
   frame = registers.regs[29];
 #endif
   uintptr_t end = stack_low + STACK;
-  bool called = !in_kernel(pc);
+  int found = 0;
+  // A return address points behind its call; a fault at its instruction.
+  if (in_kernel(pc)) status->pc[found++] = pc - kernel->image + 1;
   // On x86-64 a function just entered has its return address on top.
-  if (called && top >= stack_low && top + 8 <= end &&
+  if (!found && top >= stack_low && top + 8 <= end &&
       in_kernel(*(uintptr_t *)top))
-    pc = *(uintptr_t *)top;
-  for (int i = 0; i < 64 && !in_kernel(pc); ++i) {
+    status->pc[found++] = *(uintptr_t *)top - kernel->image;
+  for (int i = 0; i < 64 && found < 4; ++i) {
     if (frame < stack_low || frame + 16 > end || (frame & 7)) break;
     pc = ((uintptr_t *)frame)[1];
+    if (in_kernel(pc)) status->pc[found++] = pc - kernel->image;
     frame = *(uintptr_t *)frame;
   }
-  // A return address points behind its call; a fault at its instruction.
-  status->pc = in_kernel(pc) ? pc - kernel->image + (called ? 0 : 1) : 0;
   status->line = 0;
   status->signal = number;
   status->address = number == SIGALRM ? 0 : (uintptr_t)info->si_addr;

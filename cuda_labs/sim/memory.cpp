@@ -124,6 +124,25 @@ EXPORT void *__tsan_memset(void *d, int v, unsigned long n) {
   if (n) access(d, n, true, false, HERE);
   return memset(d, v, n);
 }
+// The same for calls in the source.
+EXPORT void *sim_memcpy(void *d, const void *s, unsigned long n) {
+  if (n && mode != FAST) {
+    access(s, n, false, false, HERE);
+    access(d, n, true, false, HERE);
+  }
+  return memcpy(d, s, n);
+}
+EXPORT void *sim_memmove(void *d, const void *s, unsigned long n) {
+  if (n && mode != FAST) {
+    access(s, n, false, false, HERE);
+    access(d, n, true, false, HERE);
+  }
+  return memmove(d, s, n);
+}
+EXPORT void *sim_memset(void *d, int v, unsigned long n) {
+  if (n && mode != FAST) access(d, n, true, false, HERE);
+  return memset(d, v, n);
+}
 EXPORT void __tsan_init() {}
 EXPORT void __tsan_func_entry(void *) {}
 EXPORT void __tsan_func_exit() {}

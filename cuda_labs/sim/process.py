@@ -29,7 +29,7 @@ FIRST_FREE = PRINT_AT + PRINT_MAX
 GRACE = 5.0
 
 _HEAD = struct.Struct("<II")
-_STATUS = struct.Struct("<4i2Q6IiI4Q2048s")
+_STATUS = struct.Struct("<4i5Q6IiI4Q2048s")
 _LAUNCH = struct.Struct("<QQd4I3I3I4I")
 _LOAD = struct.Struct("<4Q")
 PARAMETER = struct.Struct("<ccBBiii")
@@ -48,7 +48,7 @@ class Status:
     kind: int
     line: int
     bytes: int
-    pc: int
+    pc: tuple[int, ...]
     address: int
     block: tuple[int, int, int]
     thread: tuple[int, int, int]
@@ -172,25 +172,10 @@ class Process:
         """The status page as it stands."""
         assert self.memory is not None
         f = _STATUS.unpack_from(self.memory, 0)
-        text = f[18].split(b"\0", 1)[0].decode(errors="replace")
-        block, thread = (f[6], f[7], f[8]), (f[9], f[10], f[11])
-        return Status(
-            f[0],
-            f[1],
-            f[2],
-            f[3],
-            f[4],
-            f[5],
-            block,
-            thread,
-            f[12],
-            f[13],
-            f[14],
-            f[15],
-            f[16],
-            f[17],
-            text,
-        )
+        text = f[21].split(b"\0", 1)[0].decode(errors="replace")
+        block, thread = (f[9], f[10], f[11]), (f[12], f[13], f[14])
+        head, tail = f[:4], f[15:21]
+        return Status(*head, f[4:8], f[8], block, thread, *tail, text)
 
     def printed(self, status: Status) -> str:
         """What the launch printed."""

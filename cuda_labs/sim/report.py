@@ -43,8 +43,9 @@ def explain(
     """The error to raise for a launch whose process ended."""
     status = death.status
     line = status.line or None
-    if line is None and status.pc:
-        line = elf.lines_of(built.path, build.SOURCE_NAME)(status.pc) or None
+    if line is None and any(status.pc):
+        lines = elf.lines_of(built.path, build.SOURCE_NAME)
+        line = next((found for pc in status.pc if (found := lines(pc))), None)
     if death.late or status.outcome == 5:
         kind = "deadline"
         message = f"the launch ran for more than {timeout:g} s; pass timeout= for more"
@@ -125,8 +126,8 @@ def _place(
         )
     inside = address - status.image
     if 0 <= inside < built.image.size:
-        return _variable(inside, built.image)
-    best: tuple[int, str] | None = None
+        return _variable(inside, built.image)[1]
+    best = _variable(inside, built.image)
     for position, at in placed.items():
         array = np.asarray(args[position])
         start = status.arena + at
@@ -136,15 +137,15 @@ def _place(
             f"at element {index} of argument {position + 1}, "
             f"which has {array.size} elements"
         )
-        if best is None or gap < best[0]:
-            best = gap, words
-    if best is None or best[0] > 1 << 40:
+        best = min(best, (gap, words))
+    if best[0] > 1 << 40:
         return f"at {address:#x}, which belongs to no argument"
     return best[1]
 
 
-def _variable(offset: int, image: elf.Image) -> str:
-    best: tuple[int, str] | None = None
+def _variable(offset: int, image: elf.Image) -> tuple[int, str]:
+    """Distance of an offset in the object to its nearest variable, in words."""
+    best = (1 << 62, "outside the kernel's variables")
     for v in (*image.shared, *image.device):
         gap = max(v.offset - offset, offset - v.offset - v.size, 0)
         name = v.name
@@ -152,6 +153,5 @@ def _variable(offset: int, image: elf.Image) -> str:
             tail = name.rpartition("E")[2].lstrip("_ZL")
             name = tail.lstrip("0123456789") or name
         words = f"at byte {offset - v.offset} of {name}, which has {v.size} bytes"
-        if best is None or gap < best[0]:
-            best = gap, words
-    return best[1] if best else "outside the kernel's variables"
+        best = min(best, (gap, words))
+    return best

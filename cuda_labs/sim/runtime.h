@@ -16,7 +16,7 @@ struct Status {
   int32_t kind;     // which finding
   int32_t line;     // of the source, 0 when only pc is known
   int32_t bytes;    // of the access
-  uint64_t pc;      // offset in the kernel's object, 0 when unknown
+  uint64_t pc[4];   // offsets in the kernel's object, innermost first
   uint64_t address;
   uint32_t block[3], thread[3];
   int32_t signal;

@@ -146,23 +146,24 @@ void warp_exit(uint32_t t) {
   }
 }
 
-EXPORT unsigned sim_activemask(int line) {
+EXPORT unsigned sim_activemask(int line, int site) {
   Thread &me = thread[current];
   me.wait = AT_ACTIVEMASK;
+  me.kind = site;
   me.line = line;
   park();
   return (unsigned)me.result;
 }
 
 // Called when no other thread can run: the lanes of the first warp that wait
-// at the same line are those active there.
+// at the same call are those active there.
 bool resolve_activemask() {
   for (uint32_t t = 0; t < threads; ++t) {
     if (thread[t].wait != AT_ACTIVEMASK) continue;
     uint32_t first = t / WARP * WARP, lanes = 0;
     for (uint32_t l = 0; l < WARP && first + l < threads; ++l) {
       const Thread &o = thread[first + l];
-      if (o.wait == AT_ACTIVEMASK && o.line == thread[t].line)
+      if (o.wait == AT_ACTIVEMASK && o.kind == thread[t].kind)
         lanes |= 1u << l;
     }
     for (uint32_t l = 0; l < WARP; ++l) {

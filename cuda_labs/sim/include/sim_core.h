@@ -80,9 +80,9 @@ __attribute__((const)) unsigned sim_block_dim_z();
 __attribute__((const)) unsigned sim_grid_dim_x(), sim_grid_dim_y();
 __attribute__((const)) unsigned sim_grid_dim_z();
 extern char sim_dynamic[];
-void *memcpy(void *, const void *, size_t) noexcept;
-void *memset(void *, int, size_t) noexcept;
-void *memmove(void *, const void *, size_t) noexcept;
+void *sim_memcpy(void *, const void *, size_t);
+void *sim_memmove(void *, const void *, size_t);
+void *sim_memset(void *, int, size_t);
 int sim_printf(const char *, ...) __attribute__((format(printf, 1, 2)));
 [[noreturn]] void sim_trap(int kind, int line, const char *text);
 void sim_yield();
@@ -90,6 +90,10 @@ unsigned long long sim_timer();
 }
 
 #define printf sim_printf
+// The compiler would expand these without telling the launcher.
+#define memcpy sim_memcpy
+#define memmove sim_memmove
+#define memset sim_memset
 #define assert(...) \
   ((__VA_ARGS__) ? (void)0 : sim_trap(1, __LINE__, #__VA_ARGS__))
 #define __trap() sim_trap(2, __LINE__, "__trap()")

@@ -15,7 +15,7 @@ int sim_barrier(int mode, int predicate, int line);
 unsigned long long sim_collective(int kind, unsigned mask,
                                   unsigned long long value, int bytes, int arg,
                                   int width, int line);
-unsigned sim_activemask(int line);
+unsigned sim_activemask(int line, int site);
 void sim_fence(int scope);
 }
 
@@ -35,7 +35,8 @@ SIM_INLINE void __threadfence_system() { sim_fence(2); }
 SIM_INLINE void __syncwarp(unsigned mask = 0xffffffffu, SIM_LINE) {
   sim_collective(SIM_SYNCWARP, mask, 0, 0, 0, 32, line);
 }
-SIM_INLINE unsigned __activemask(SIM_LINE) { return sim_activemask(line); }
+// Each call in the text is a place of its own, also when two share a line.
+#define __activemask() sim_activemask(__LINE__, __COUNTER__)
 
 template <class T>
 SIM_INLINE unsigned long long sim_bits(const T &v) {
