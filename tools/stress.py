@@ -1,0 +1,71 @@
+"""The long runs: the book twice over, fuzzing, and mutation of the package.
+
+    python tools/stress.py                        all three
+    python tools/stress.py fuzz mutation --minutes 30
+
+The book is run twice in parallel and must print the same both times; the property
+tests draw forty times as many examples, new ones each time; the share of mutants that
+are killed is reported (see tools/mutate.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "--color=no", "-n", "2"]
+PARTS = ("book", "fuzz", "mutation")
+
+
+def book() -> int:
+    """The notebook test, twice."""
+    command = [*PYTEST, "--dist", "loadscope", "--nbval", "book/"]
+    return max(subprocess.call(command, cwd=ROOT) for _ in range(2))
+
+
+def fuzz() -> int:
+    """The unit and property tests with many more examples."""
+    command = [*PYTEST, "tests", "--ignore=tests/browser"]
+    env = os.environ | {"HYPOTHESIS_PROFILE": "stress"}
+    return subprocess.call(command, cwd=ROOT, env=env)
+
+
+def mutation(minutes: float, seed: int) -> int:
+    """The share of broken packages that something notices."""
+    command = [sys.executable, "tools/mutate.py", "--minutes", str(minutes)]
+    return subprocess.call([*command, "--seed", str(seed)], cwd=ROOT)
+
+
+def main() -> int:
+    """The command line; 0 when every part passed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--minutes", type=float, default=60.0, help="for the mutants")
+    parser.add_argument("--seed", type=int, default=0, help="order of the mutants")
+    options = parser.parse_args()
+    chosen = options.parts or list(PARTS)
+    for part in chosen:
+        if part not in PARTS:
+            parser.error(f"there is no part {part!r}; there are {', '.join(PARTS)}")
+    rows = []
+    for part in chosen:
+        print(f"\n=== {part} " + "=" * (68 - len(part)), flush=True)
+        start = time.perf_counter()
+        if part == "mutation":
+            status = mutation(options.minutes, options.seed)
+        else:
+            status = {"book": book, "fuzz": fuzz}[part]()
+        rows.append((part, status, time.perf_counter() - start))
+    print()
+    for part, status, seconds in rows:
+        print(f"{part:12}{'FAILED' if status else 'passed':10}{seconds:8.1f} s")
+    return int(any(status for _, status, _ in rows))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
