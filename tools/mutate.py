@@ -95,18 +95,21 @@ def mutants() -> list[Mutant]:
 
 
 def tests_of(module: str) -> list[str]:
-    """The test files named after a module, private parts included."""
-    stem = Path(module).stem.strip("_")
+    """The test files named after a module: of ``ode`` test_ode and test_ode_…"""
+    name = "test_" + Path(module).stem.strip("_")
     return sorted(
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "tests").glob("test_*.py")
-        if stem in path.stem or path.stem.removeprefix("test_") in stem
+        if path.stem == name or path.stem.startswith(name + "_")
     )
 
 
 def other_tests(own: list[str]) -> list[str]:
     """The other unit tests of the package's mathematics."""
-    avoid = ("test_cuda", "test_notebooks", "test_no_network", "test_explorer")
+    avoid = tuple(
+        f"test_{kind}"
+        for kind in ("cuda", "explorer", "ledger", "no_network", "notebooks", "verify")
+    )
     return sorted(
         name
         for path in (ROOT / "tests").glob("test_*.py")
