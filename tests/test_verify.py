@@ -198,6 +198,14 @@ def test_each_part_of_a_tuple_has_its_own_scale():
         wrong,
         rtol=1e-6,
     )
+    fails(
+        "disagrees",
+        close,
+        constant((1.1e-3, 1e6)),
+        constant((1e-3, 1e6)),
+        wrong,
+        rtol=1e-6,
+    )
     close(constant((1e6, 1e-3)), constant((1e6, 1e-3)), wrong, rtol=1e-6)
 
 
