@@ -1,4 +1,4 @@
-"""Repairs to generated HTML that a screen reader would stumble over."""
+"""Repairs to generated HTML: what a screen reader stumbles over, and dead links."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ REPAIRS = {
 
 # A long signature is set as a list of descriptions that describe nothing.
 SIGNATURE = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*?</dd>\n)+)</dl>\n')
+
+# From a listing of source back to the reference: viewcode guesses the anchor by the
+# module and misses what is documented under the package's own name.
+BACK = re.compile(r'<a class="viewcode-back"[^>]*>.*?</a>')
 
 
 def unlist(match: re.Match[str]) -> str:
@@ -36,7 +40,7 @@ def repair(
     if body:
         for wrong, right in REPAIRS.items():
             body = body.replace(wrong, right)
-        context["body"] = SIGNATURE.sub(unlist, body)
+        context["body"] = BACK.sub("", SIGNATURE.sub(unlist, body))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
