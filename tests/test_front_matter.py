@@ -173,6 +173,8 @@ def test_docstring_layout() -> None:
         "    time.",
         "name: a word.",
         "",
+        "A table::",
+        "",
         "    a  b",
         "    1  2",
     ]
@@ -185,6 +187,8 @@ def test_docstring_layout() -> None:
         "",
         "- ``alpha, sigma``: functions of time.",
         "- ``name``: a word.",
+        "",
+        "A table:",
         "",
         "::",
         "",

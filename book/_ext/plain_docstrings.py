@@ -28,7 +28,7 @@ LITERAL = re.compile(r"``(.+?)``|:\w+:`~?(.+?)`|`(.+?)`")
 SPECIAL = re.compile(r"([\\*|_`])")
 # A letter, perhaps with d before or a dot over it, an underscore, a short index.
 INDEX = re.compile(
-    r"(?<!\w)(d?[A-Za-z\u0391-\u03c9][\u0300-\u036f]?)"
+    r"(?<!\w)(d?[A-Za-z\u0391-\u03c9\u1fb1][\u0300-\u036f]?)"
     r"\\_([A-Za-z0-9]|\{[^}]{1,12}\})(?![A-Za-z0-9]|\\_)"
 )
 # Displayed mathematics: a left side without spaces, then a relation.
@@ -120,12 +120,15 @@ def convert(lines: list[str]) -> list[str]:
     out: list[str] = []
     literal_open = False
     for k, block in enumerate(paragraphs(lines)):
+        if block == ["::"]:
+            continue
         hanging = any(line.startswith(" ") for line in block)
         if block[0].startswith((" ", "|")) or (k and is_equation(block)):
             out += ([] if literal_open else ["::", ""]) + literal(block)
             literal_open = True
             continue
         literal_open = False
+        block[-1] = re.sub("::$", ":", block[-1])  # the block after it says so itself
         if len(block) > 1 and len(block[0]) < 60 and block[0].endswith(":") and hanging:
             out += [escape(block[0]), "", "::", "", *literal(block[1:])]
         elif hanging or LIST_ITEM.match(block[0]) or all(map(NAMED.match, block)):
