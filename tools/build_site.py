@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -41,7 +42,9 @@ def build(everything: bool) -> int:
     run = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", run, "build", ".", "-W", "-n", "--keep-going"]
     if everything:
-        command.append("--all")
+        # Sphinx's own way of rebuilding leaves pages behind that no longer belong.
+        for name in ("html", ".doctrees"):
+            shutil.rmtree(ROOT / "_build" / name, ignore_errors=True)
     log = ROOT / LOG
     log.parent.mkdir(exist_ok=True)
     with log.open("w", encoding="utf-8") as file:
