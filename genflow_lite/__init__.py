@@ -10,6 +10,7 @@ Time runs from t = 0, the data, to t = 1, the noise, everywhere.
 
 from genflow_lite._shapes import Denoiser
 from genflow_lite.grids import time_grid
+from genflow_lite.losses import denoising_loss, gaussian_kl, variational_terms
 from genflow_lite.ode import adams_bashforth, euler, heun, last, rk4, velocity
 from genflow_lite.oracles import EmpiricalDenoiser, GaussianMixture
 from genflow_lite.paths import (
@@ -34,9 +35,11 @@ __all__ = [
     "convert",
     "cosine",
     "ddim",
+    "denoising_loss",
     "euler",
     "euler_maruyama",
     "from_betas",
+    "gaussian_kl",
     "heun",
     "langevin",
     "last",
@@ -44,6 +47,7 @@ __all__ = [
     "rk4",
     "sub_vp",
     "time_grid",
+    "variational_terms",
     "ve",
     "velocity",
     "vp",
