@@ -145,7 +145,7 @@ class _Figure(HTMLParser):
 
 
 def test_html_survives_quotes_and_angle_brackets() -> None:
-    nasty = "a < b & \"c\" 'd' </figure><script>"
+    nasty = "a < b & \"c\" 'd' &quot; &lt; </figure><script>"
     made = small(caption=nasty, alt=nasty, title=nasty, names={"a": nasty})
     parser = _Figure()
     parser.feed(made.html())
@@ -319,14 +319,16 @@ def test_text_by_hand() -> None:
 
 
 @given(
-    value=st.fractions(-4, 4, max_denominator=1024).map(float),
+    value=st.builds(
+        lambda k, p: k * 0.5 * 10.0**-p, st.integers(-9, 9), st.integers(0, 3)
+    ),
     noise=st.floats(-1e-9, 1e-9),
     size=st.sampled_from([0.125, 0.5, 1.0, 3.0, 10.0]),
 )
 def test_text_does_not_flip_with_the_last_bits(
     value: float, noise: float, size: float
 ) -> None:
-    """Binary fractions lie on rounding boundaries; noise must not move them across."""
+    """Halves lie on rounding boundaries; noise must not move them across."""
     scaled = size * (1 + noise)
     assert rounded(value + noise, scaled, 2) == rounded(value, size, 2)
 

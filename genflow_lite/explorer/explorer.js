@@ -41,8 +41,8 @@
   }
 
   const minus = (text) => text.replace("-", "\u2212");
-  const power = (k) =>
-    "10" + minus(String(k)).replace(/./g, (c) => "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"["0123456789\u2212".indexOf(c)]);
+  const raised = (c) => "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"["0123456789-".indexOf(c)];
+  const power = (k) => "10" + String(k).replace(/./g, raised);
 
   /** A number for a reader: about three digits. */
   function short(v) {
@@ -70,7 +70,8 @@
     const plain = step < 1e5 && step >= 1e-4;
     const out = [];
     for (let k = Math.ceil(lo / step - 1e-9); k * step <= hi + 1e-9 * step; k++) {
-      out.push({ at: k * step, text: plain ? minus((k * step).toFixed(k ? digits : 0)) : short(k * step) });
+      const at = k * step;
+      out.push({ at, text: plain ? minus(at.toFixed(k ? digits : 0)) : short(at) });
     }
     return out;
   }
@@ -389,7 +390,7 @@
     ctx.save();
     if (framed) {
       ctx.beginPath();
-      ctx.rect(g.left, g.top - 2, g.w, g.h + 3);
+      ctx.rect(g.left - 4, g.top - 4, g.w + 8, g.h + 8); // whole dots at the edges
       ctx.clip();
     }
     frame.forEach((layer) => {
@@ -530,7 +531,8 @@
       if (this.whole) value = Math.round(value);
       const up = this.values[this.last] > this.values[0];
       let k = 0;
-      while (k < this.last - 1 && (up ? value > this.values[k + 1] : value < this.values[k + 1])) k++;
+      const beyond = (end) => (up ? value > end : value < end);
+      while (k < this.last - 1 && beyond(this.values[k + 1])) k++;
       const [a, b] = [this.values[k], this.values[k + 1]];
       this.set(value, clamp(k + (value - a) / (b - a), 0, this.last), true);
     }
@@ -545,6 +547,10 @@
       this.text = this.index >= 0 ? this.labels[this.index] : minus(String(value));
       this.show();
       this.changed(this, byHand);
+    }
+
+    get words() {
+      return `${this.label} = ${this.text}`;
     }
 
     /** The nearest grid point, for when nobody can compute. */
@@ -591,7 +597,8 @@
       const canvas = make("canvas", { role: "img" });
       const readout = make("span", { class: "lx-readout", "aria-hidden": "true" });
       const note = make("p", { class: "lx-note" });
-      return { ...p, canvas, readout, note, frame: unpack(p.layers), exact: new Map(), message: "" };
+      const frame = unpack(p.layers);
+      return { ...p, canvas, readout, note, frame, exact: new Map(), message: "" };
     });
 
     function legend(panel) {
@@ -631,12 +638,10 @@
       }
       panel.note.textContent = caption;
       panel.note.hidden = !panel.notes;
-      const state = panel.controls.map((name) => `${controls[name].label} = ${controls[name].text}`);
       const what = panels.length > 1 ? panel.alt || panel.title || spec.alt : spec.alt;
-      panel.canvas.setAttribute(
-        "aria-label",
-        [`${what.replace(/\.$/, "")}. ${state.join(", ")}`, caption, panel.message].filter(Boolean).join(". "),
-      );
+      const state = panel.controls.map((name) => controls[name].words).join(", ");
+      const parts = [what.replace(/\.$/, ""), state, caption, panel.message];
+      panel.canvas.setAttribute("aria-label", parts.filter(Boolean).join(". "));
       if (before) crossfade(panel, before, Math.min(playing.every, 140));
     }
 
@@ -666,7 +671,8 @@
       const own = panel.controls.map((name) => controls[name]);
       const k = own.reduce((at, c) => at * c.values.length + c.nearest, 0);
       const off = own.filter((c) => c.index < 0).map((c) => `${c.label} = ${c.labels[c.nearest]}`);
-      panel.message = off.length ? `${trouble} (nearest computed state shown: ${off.join(", ")})` : "";
+      const instead = `(nearest computed state shown: ${off.join(", ")})`;
+      panel.message = off.length ? `${trouble} ${instead}` : "";
       show(panel, panel.frame(k), panel.notes ? panel.notes[k] : "");
       say();
     }
@@ -746,7 +752,7 @@
       if (!ready || playing) return;
       // Once the hand rests: a screen reader must not be flooded while a slider moves.
       sayTimer = setTimeout(() => {
-        const state = Object.values(controls).map((c) => `${c.label} = ${c.text}`);
+        const state = Object.values(controls).map((c) => c.words);
         const notes = panels.map((p) => p.note.textContent);
         spoken.textContent = [state.join(", "), ...notes, ...messages].filter(Boolean).join(". ");
       }, 450);
@@ -783,7 +789,8 @@
       playing.request = requestAnimationFrame(step);
     }
 
-    const button = make("button", { type: "button", class: "lx-button lx-play", "aria-pressed": "false" }, icon(PLAY));
+    const button = make("button", { type: "button", class: "lx-button lx-play" }, icon(PLAY));
+    button.setAttribute("aria-pressed", "false");
 
     // ---- assembling
 
@@ -805,8 +812,10 @@
       // Always five rows, so that the plots of neighbouring panels line up.
       box.append(make("p", { class: "lx-title", text: panel.title || "" }));
       box.append(legend(panel), plot, panel.note, own);
-      const ratio = panel.equal ? (panel.ylim[1] - panel.ylim[0]) / (panel.xlim[1] - panel.xlim[0]) : panel.aspect;
-      if (panel.equal && panels.length === 1) box.style.maxWidth = `${clamp(500 / ratio, 320, 720)}px`;
+      if (panel.equal && panels.length === 1) {
+        const [[x0, x1], [y0, y1]] = [panel.xlim, panel.ylim];
+        box.style.maxWidth = `${clamp((500 * (x1 - x0)) / (y1 - y0), 320, 720)}px`;
+      }
       panel.own = own;
       grid.append(box);
     }
@@ -822,7 +831,8 @@
       row.append(control.el);
       (panels.length > 1 && uses(c.name) === 1 ? home.own : shared).append(row);
     }
-    const reset = make("button", { type: "button", class: "lx-button lx-reset", "aria-label": "Reset", title: "Reset" }, icon(BACK));
+    const reset = make("button", { type: "button", class: "lx-button lx-reset" }, icon(BACK));
+    reset.setAttribute("aria-label", (reset.title = "Reset"));
     reset.addEventListener("click", () => {
       stop();
       for (const c of Object.values(controls)) c.go(c.start, true);
