@@ -106,7 +106,7 @@
       rule: get("rule") || "#d9dee4",
       heat: (get("heat") || "#fff #d3d8df #818c9b").split(/\s+/).map(rgb),
       series: [0, 1, 2, 3, 4, 5].map((k) => get(`c${k}`) || "#0072b2"),
-      font: css.fontFamily || "sans-serif",
+      font: get("font") || css.fontFamily,
     };
   }
 
@@ -246,12 +246,13 @@
   }
 
   const painters = {
-    scatter(ctx, g, look, s) {
-      const n = s.x.length;
+    scatter(ctx, g, look, s, panel, layer) {
+      // All series have dots of one size, set by the most numerous.
+      const n = Math.max(...layer.items.map((item) => item.x.length));
       const radius = n <= 100 ? 3.6 : n <= 400 ? 2.7 : n <= 1500 ? 2 : 1.5;
       ctx.globalAlpha = n <= 400 ? 0.8 : 0.65;
       ctx.fillStyle = s.paint;
-      for (let k = 0; k < n; k++) dot(ctx, g.px(s.x[k]), g.py(s.y[k]), radius);
+      for (let k = 0; k < s.x.length; k++) dot(ctx, g.px(s.x[k]), g.py(s.y[k]), radius);
     },
 
     lines(ctx, g, look, s) {
@@ -879,6 +880,7 @@
     const sizes = new ResizeObserver(redraw);
     for (const panel of panels) sizes.observe(panel.canvas.parentElement);
     const unwatch = watchTheme(redraw);
+    document.fonts.ready.then(() => figure.lxStop && redraw());
     const unhear = io ? io.listen(hear) : () => {};
     ready = true;
     redraw();
