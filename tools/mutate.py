@@ -50,7 +50,7 @@ WANTED = (
 )
 # The ledger and the figures have tests of their own kind; the mathematics is meant.
 SKIPPED = ("verify", "explorer")
-COPIED = ("genflow_lite", "tests", "book", "conftest.py", "pyproject.toml")
+COPIED = ("genflow_lite", "tests", "book", "conftest.py", "pyproject.toml", "_toc.yml")
 PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
 
 

@@ -58,7 +58,9 @@ def slim(app: Sphinx, exception: Exception | None) -> None:
 
     text = ICON_RULE.sub(keep, sheet.read_text(encoding="utf-8"))
     sheet.write_text(text, encoding="utf-8")
-    points = {int(code, 16) for code in CODE_POINT.findall(text)}
+    # Other style sheets of the site draw icons by their code.
+    sheets = [path.read_text(encoding="utf-8") for path in static.rglob("*.css")]
+    points = {int(code, 16) for one in sheets for code in CODE_POINT.findall(one)}
     for path in (static / "vendor" / "fontawesome" / "webfonts").glob("*.woff2"):
         font = path.with_suffix(".ttf")
         if font.exists():
