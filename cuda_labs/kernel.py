@@ -17,8 +17,9 @@ import numpy as np
 
 from cuda_labs import arguments, nvrtc
 from cuda_labs.arguments import Parameter
-from cuda_labs.errors import CompileError
-from cuda_labs.sim import build, launch
+from cuda_labs.errors import CompileError, KernelError
+from cuda_labs.sim import launch
+from cuda_labs.sim.profile import Profile
 
 Dim = int | Sequence[int]
 
@@ -56,7 +57,8 @@ class Kernel:
         self.name = name
         self.checked = checked
         self.options = tuple(options)
-        self._loaded: launch.Loaded | None = None
+        self._loaded: dict[str, launch.Loaded] = {}
+        self._device: dict[str, np.ndarray[Any, Any]] = {}
         self._gpu: Any = None
 
     @classmethod
@@ -111,18 +113,45 @@ class Kernel:
         if any(arguments.is_device_array(a) for a in args):
             self._launch_gpu(*extents, args, int(shared_mem))
             return
-        if not 0 < timeout <= 86400:
-            raise ValueError(f"timeout: seconds, more than 0, got {timeout}")
         loaded = self._simulated()
-        mode = launch.CHECKED if self._is_checked() else launch.FAST
         loaded.run(
             *extents,
             args,
             int(shared_mem),
-            mode=mode,
             order=_order(order),
-            timeout=timeout,
+            timeout=_seconds(timeout),
         )
+
+    def profile(
+        self,
+        grid: Dim,
+        block: Dim,
+        args: Sequence[Any],
+        shared_mem: int = 0,
+        *,
+        timeout: float = 60.0,
+        order: str | int = "forward",
+    ) -> Profile:
+        """Run on the simulator and report memory traffic and errors by line.
+
+        Arguments as of a call, all arrays NumPy. A finding does not raise: it
+        stands in `Profile.errors`, and after a fatal one, such as an access out
+        of bounds, the arguments keep their values from before. Raises for
+        arguments and launches that do not fit, as a call does.
+        """
+        extents = _extents("grid", grid), _extents("block", block)
+        loaded = self._simulated("profile")
+        try:
+            reply = loaded.run(
+                *extents,
+                tuple(args),
+                shared_mem,
+                order=_order(order),
+                timeout=_seconds(timeout),
+            )
+        except KernelError as error:
+            return Profile.of_failure(error, self.source)
+        return Profile.of_reply(reply, loaded.built, self.source)
 
     def compile(self, arch: str = "sm_90") -> nvrtc.Compiled:
         """Compile with NVIDIA's compiler: registers, shared, spills, PTX, log.
@@ -145,13 +174,13 @@ class Kernel:
     def _is_checked(self) -> bool:
         return self.checked or "volatile" in self.source
 
-    def _simulated(self) -> launch.Loaded:
-        if self._loaded is None:
-            built = build.kernel(
-                self.source, self.name, self._is_checked(), self.options
+    def _simulated(self, flavour: str = "") -> launch.Loaded:
+        flavour = flavour or ("checked" if self._is_checked() else "fast")
+        if flavour not in self._loaded:
+            self._loaded[flavour] = launch.Loaded(
+                self.source, self.name, flavour, self.options, self._device
             )
-            self._loaded = launch.Loaded(built, self.source)
-        return self._loaded
+        return self._loaded[flavour]
 
     def _launch_gpu(
         self,
@@ -191,6 +220,12 @@ def _extents(name: str, value: Dim) -> tuple[int, int, int]:
         raise TypeError(f"{name}: one to three integers, got {value!r}")
     x, y, z = (*(int(v) for v in extents), 1, 1)[:3]
     return x, y, z
+
+
+def _seconds(timeout: float) -> float:
+    if not 0 < timeout <= 86400:
+        raise ValueError(f"timeout: seconds, more than 0, got {timeout}")
+    return float(timeout)
 
 
 def _order(order: str | int) -> int:

@@ -22,7 +22,10 @@ from cuda_labs.sim import elf
 from cuda_labs.sim.source import INCLUDE, static_local, translate
 
 FOLDER = Path(__file__).parent
-PARTS = ("host.cpp", "scheduler.cpp", "warp.cpp", "memory.cpp", "faults.cpp")
+PARTS = shlex.split(
+    "host.cpp scheduler.cpp warp.cpp memory.cpp faults.cpp profile.cpp loops.cpp "
+    "races.cpp"
+)
 SOURCE_NAME = "kernel.cu"
 COMPILER_SECONDS = 60.0
 STATIC_SHARED_LIMIT = 48 * 1024
@@ -44,6 +47,19 @@ _GNU_CHECKED = shlex.split(
     "-fno-store-merging --param=tsan-instrument-func-entry-exit=0 "
     "--param=tsan-distinguish-volatile=1"
 )
+# Basic blocks and calls are reported too, and code is neither duplicated nor
+# merged: lanes at one place in the source are at one place in the object.
+_GNU_PROFILE = shlex.split(
+    "-fsanitize-coverage=trace-pc --param=tsan-instrument-func-entry-exit=1 "
+    "-fno-crossjumping -fno-tree-tail-merge -fno-code-hoisting -fno-thread-jumps "
+    "-fno-split-paths -fno-unswitch-loops -fno-peel-loops -fno-ipa-cp-clone "
+    "-fno-split-loops -fno-reorder-blocks-and-partition -fno-ipa-icf"
+)
+FLAVOURS = {
+    "fast": [],
+    "checked": _GNU_CHECKED,
+    "profile": [*_GNU_CHECKED, *_GNU_PROFILE],
+}
 _HOST = shlex.split(
     "-std=c++17 -O2 -fno-omit-frame-pointer -fno-exceptions -fno-rtti -rdynamic"
 )
@@ -81,13 +97,14 @@ def compiler() -> str:
 
 @lru_cache(maxsize=256)
 def kernel(
-    source: str, name: str, checked: bool, options: tuple[str, ...] = ()
+    source: str, name: str, flavour: str, options: tuple[str, ...] = ()
 ) -> Built:
     """Compile `source` with an entry for the kernel `name`.
 
-    options: -D and -U only. Raises `Unsupported` for a construct that the
-    simulator lacks, `CompileError` with the compiler's log for a source that it
-    rejects, `CompilerMissing` without a compiler, ValueError for other options.
+    flavour: one of `FLAVOURS`; options: -D and -U only. Raises `Unsupported`
+    for a construct that the simulator lacks, `CompileError` with the compiler's
+    log for a source that it rejects, `CompilerMissing` without a compiler,
+    ValueError for other options.
     """
     for option in options:
         if not option.startswith(("-D", "-U")):
@@ -99,7 +116,7 @@ def kernel(
         f'#line 1 "{SOURCE_NAME}"\n{translate(source)}\n'
         f'#line 1 "entry"\nSIM_ENTRY({name})\n'
     )
-    flags = [*_COMMON, *_GNU, *(_GNU_CHECKED if checked else ())]
+    flags = [*_COMMON, *_GNU, *FLAVOURS[flavour]]
     flags += ["-I", str(INCLUDE), "-x", "c++", "-"]
     path = _cached(flags, text, ".so", _header_digest(INCLUDE))
     built = Built(path, elf.read_image(path))
@@ -195,7 +212,7 @@ def cache_folder() -> Path:
 
 def _check_variables(source: str, built: Built) -> None:
     for variable in built.image.shared:
-        name = _local_name(variable.name)
+        name = local_name(variable.name)
         line = static_local(source, name) if name else 0
         if line:
             raise Unsupported(f"the static local variable {name}", line)
@@ -206,7 +223,7 @@ def _check_variables(source: str, built: Built) -> None:
         )
 
 
-def _local_name(symbol: str) -> str:
+def local_name(symbol: str) -> str:
     """The variable in a mangled local name: `s` of `_ZZ1fPfE1s`."""
     tail = symbol.rpartition("E")[2]
     digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]

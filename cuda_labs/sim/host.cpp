@@ -18,11 +18,10 @@
 #include <immintrin.h>
 #endif
 
-#include "runtime.h"
+#include "profile.h"
 
 void on_signal(int number, siginfo_t *info, void *context);
 
-extern "C" char sim_dynamic[];
 Status *status;
 static int arena_file;
 
@@ -95,7 +94,7 @@ static Kernel *kernels[65536];
 static uint32_t loaded;
 
 struct Load {
-  uint64_t data, data_end, image_end, variables;
+  uint64_t data, data_end, image_end, variables, shared;
 };
 
 // "u32 id, u32 parameters, table" or "u32 0xffffffff, u32 length, text".
@@ -123,7 +122,8 @@ static void load(const char *payload) {
   k->data_end = k->image + head->data_end;
   k->map = (uint8_t *)calloc(k->data_end - k->data + 1, 1);
   for (uint64_t i = 0; i < head->variables; ++i)
-    memset(k->map + (variable[i].at - head->data), 1, variable[i].size);
+    memset(k->map + (variable[i].at - head->data), i < head->shared ? 2 : 1,
+           variable[i].size);
   uint32_t count =
       (uint32_t)((int (*)())dlsym(handle, "sim_count_of_params"))();
   const void *table =
@@ -138,7 +138,7 @@ struct Launch {
   uint64_t arena_size, order;
   double deadline;
   uint32_t id, mode, flush, dynamic, grid[3], block[3];
-  uint32_t arguments, buffers, shared, variables;
+  uint32_t arguments, buffers, shared, variables, learn, pad;
 };
 
 static void mark(const Range *r, uint32_t n, bool on) {
@@ -207,6 +207,7 @@ static void launch(const char *payload) {
     memcpy((char *)kernel->image + variable[2 * i].at,
            arena + variable[2 * i + 1].at, variable[2 * i].size);
   begin_launch();
+  if (mode == PROFILE) profile_begin(l->learn);
   flush_denormals(l->flush);
   set_timer(l->deadline);
   for (uint32_t z = 0; z < grid[2]; ++z)
@@ -219,7 +220,9 @@ static void launch(const char *payload) {
         for (uint32_t i = 0; i < l->shared; ++i)
           memset((char *)kernel->image + shared[i].at, 0xff, shared[i].size);
         memset(sim_dynamic, 0xff, dynamic_bytes);
+        if (mode == PROFILE) profile_block_begin();
         run_block(arguments, l->order);
+        if (mode == PROFILE) profile_block_end();
       }
   set_timer(0);
   flush_denormals(false);
@@ -228,9 +231,15 @@ static void launch(const char *payload) {
            (char *)kernel->image + variable[2 * i].at, variable[2 * i].size);
   mark(buffer, l->buffers, false);
   free(pointers);
+  const void *counters = nullptr, *found = nullptr;
+  uint32_t n = 0, m = 0;
+  uint64_t footprint = 0;
+  if (mode == PROFILE) profile_reply(&counters, &n, &found, &m, &footprint);
   status->outcome = DONE;
-  uint32_t reply[2] = {0, 0};
+  uint32_t reply[4] = {n, m, (uint32_t)footprint, (uint32_t)(footprint >> 32)};
   write_all(reply, sizeof reply);
+  write_all(counters, n * sizeof(Counter));
+  write_all(found, m * sizeof(Found));
 }
 
 int main(int count, char **argument) {

@@ -20,7 +20,7 @@ from cuda_labs.sim import build, elf, process, report
 # Unmapped on either side of every buffer: an overrun by less is always seen.
 GUARD = 64 << 10
 ALIGN = 256
-FAST, CHECKED = 0, 1
+MODES = {"fast": 0, "checked": 1, "profile": 2}
 SHARED_LIMIT = 227 * 1024
 THREAD_LIMIT = 1024
 
@@ -37,16 +37,28 @@ class Region:
 
 
 class Loaded:
-    """A kernel in the helper process, with its device variables."""
+    """A kernel in the helper process, in one of its builds.
 
-    def __init__(self, built: build.Built, source: str) -> None:
-        self.built = built
+    device: the bytes of its `__device__` and `__constant__` variables, which
+    all builds of a kernel share.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        name: str,
+        flavour: str,
+        options: tuple[str, ...],
+        device: dict[str, np.ndarray[Any, Any]],
+    ) -> None:
+        self.flavour = flavour
+        self.built = build.kernel(source, name, flavour, options)
+        self.device = device
         self._where: tuple[process.Process, int] | None = None
         self._parameters: tuple[Parameter, ...] | None = None
         # Flushing is a mode of the processor for both widths; CuPy flushes
         # float alone, so a kernel that names double is left exact.
         self.flush = "double" not in source
-        self.device: dict[str, np.ndarray[Any, Any]] = {}
 
     def parameters(self) -> tuple[Parameter, ...]:
         """The kernel's parameters, as the compiler deduced them."""
@@ -62,11 +74,14 @@ class Loaded:
         args: tuple[Any, ...],
         shared_mem: int,
         *,
-        mode: int,
         order: int,
         timeout: float,
-    ) -> None:
-        """Check, copy, run and copy back; `KernelError` leaves all as it was."""
+    ) -> process.Reply:
+        """Check, copy, run and copy back; `KernelError` leaves all as it was.
+
+        A profiled launch runs twice, from the same arguments: the first run
+        learns the kernel's loops, the second counts.
+        """
         with process.lock:
             helper, number = self._load()
             assert self._parameters is not None
@@ -75,35 +90,41 @@ class Loaded:
             regions = _regions(args)
             placed, values_at, device_at, size = self._place(regions)
             helper.reserve(size)
-            table = self._copy_in(helper, args, placed, values_at)
-            self._device_in(helper, device_at)
             buffers = [(r.at, r.end - r.start) for r in regions]
-            try:
-                status = helper.launch(
-                    number,
-                    grid,
-                    block,
-                    shared_mem,
-                    table,
-                    buffers,
-                    self.built.image,
-                    device_at,
-                    mode=mode,
-                    flush=self.flush,
-                    order=order,
-                    deadline=timeout,
-                )
-            except process.Died as death:
-                _emit(helper.printed(death.status))
-                raise report.explain(
-                    death, self.built, args, placed, timeout, shared_mem
-                ) from None
-            except BaseException:
-                helper.close()  # Ctrl-C: the launch must not run on
-                raise
+            runs = (True, False) if self.flavour == "profile" else (False,)
+            reply = None
+            for learn in runs:
+                table = self._copy_in(helper, args, placed, values_at)
+                self._device_in(helper, device_at)
+                try:
+                    reply = helper.launch(
+                        number,
+                        grid,
+                        block,
+                        shared_mem,
+                        table,
+                        buffers,
+                        self.built.image,
+                        device_at,
+                        mode=MODES[self.flavour],
+                        flush=self.flush,
+                        order=order,
+                        deadline=timeout,
+                        learn=learn,
+                    )
+                except process.Died as death:
+                    _emit(helper.printed(death.status))
+                    raise report.explain(
+                        death, self.built, args, placed, timeout, shared_mem
+                    ) from None
+                except BaseException:
+                    helper.close()  # Ctrl-C: the launch must not run on
+                    raise
+            assert reply is not None
             self._copy_out(helper, args, placed)
             self._device_out(helper, device_at)
-            _emit(helper.printed(status))
+            _emit(helper.printed(reply.status))
+            return reply
 
     def _load(self) -> tuple[process.Process, int]:
         helper = process.current()

@@ -2,7 +2,7 @@
 // sanitizer inserts the calls, and these functions stand in for its runtime.
 #include <string.h>
 
-#include "runtime.h"
+#include "profile.h"
 
 uint8_t *valid;
 char *arena;
@@ -10,10 +10,7 @@ size_t arena_size;
 uint32_t dynamic_bytes;
 Kernel *kernel;
 int mode;
-extern "C" {
-__attribute__((visibility("default"), aligned(1024))) char
-    sim_dynamic[DYNAMIC_MAX];
-}
+__attribute__((aligned(1024))) char sim_dynamic[DYNAMIC_MAX];
 
 static uint32_t atomics;
 
@@ -59,7 +56,8 @@ static inline bool reachable(uintptr_t a, size_t bytes) {
 }
 
 static inline void access(const volatile void *p, size_t bytes, bool write,
-                          bool aligned, const void *pc, int line = 0) {
+                          bool aligned, const void *pc, int line = 0,
+                          int order = PLAIN) {
   uintptr_t a = (uintptr_t)p;
   if (a - stack_low < STACK) return;
   if (__builtin_expect(!reachable(a, bytes), 0))
@@ -67,6 +65,18 @@ static inline void access(const volatile void *p, size_t bytes, bool write,
                pc);
   if (aligned && __builtin_expect((a & (bytes - 1)) != 0, 0))
     bad_access(a, bytes, write, MISALIGNED, line, pc);
+  if (mode == PROFILE)
+    profile_access(a, bytes, write, order,
+                   (uint32_t)((uintptr_t)pc - kernel->image));
+}
+
+// Volatile: others may run, and what they wrote before a fence is seen.
+static inline void access_volatile(void *p, size_t bytes, bool write,
+                                   bool aligned, const void *pc) {
+  if (write) profile_acquire_release((uintptr_t)p, false, true);
+  access(p, bytes, write, aligned, pc, 0, VOLATILE);
+  sim_yield();
+  if (!write) profile_acquire_release((uintptr_t)p, true, false);
 }
 
 #define HERE __builtin_return_address(0)
@@ -80,20 +90,16 @@ static inline void access(const volatile void *p, size_t bytes, bool write,
     access(p, N, true, false, HERE);                                         \
   }                                                                          \
   EXPORT void __tsan_volatile_read##N(void *p) {                             \
-    access(p, N, false, true, HERE);                                         \
-    sim_yield();                                                             \
+    access_volatile(p, N, false, true, HERE);                                \
   }                                                                          \
   EXPORT void __tsan_volatile_write##N(void *p) {                            \
-    access(p, N, true, true, HERE);                                          \
-    sim_yield();                                                             \
+    access_volatile(p, N, true, true, HERE);                                 \
   }                                                                          \
   EXPORT void __tsan_unaligned_volatile_read##N(void *p) {                   \
-    access(p, N, false, false, HERE);                                        \
-    sim_yield();                                                             \
+    access_volatile(p, N, false, false, HERE);                               \
   }                                                                          \
   EXPORT void __tsan_unaligned_volatile_write##N(void *p) {                  \
-    access(p, N, true, false, HERE);                                         \
-    sim_yield();                                                             \
+    access_volatile(p, N, true, false, HERE);                                \
   }
 HOOKS(1)
 HOOKS(2)
@@ -144,14 +150,17 @@ EXPORT void *sim_memset(void *d, int v, unsigned long n) {
   return memset(d, v, n);
 }
 EXPORT void __tsan_init() {}
-EXPORT void __tsan_func_entry(void *) {}
-EXPORT void __tsan_func_exit() {}
 
-// A fence orders memory between threads; here one thread runs at a time.
-EXPORT void sim_fence(int) {}
+// A fence orders memory between threads. One thread runs at a time here, so
+// only the search for races needs to know.
+EXPORT void sim_fence(int) { profile_fence(); }
 
-EXPORT void sim_atomic(const volatile void *p, int bytes, int line) {
-  if (mode != FAST) access(p, (size_t)bytes, true, true, nullptr, line);
+EXPORT void sim_atomic(const volatile void *p, int bytes, int line,
+                       const void *pc) {
+  if (mode != FAST) {
+    access(p, (size_t)bytes, true, true, pc, line, ATOMIC);
+    profile_acquire_release((uintptr_t)p, true, true);
+  }
   // A loop that waits with atomics must let the thread it waits for run.
   if (++atomics % 64 == 0) sim_yield();
 }

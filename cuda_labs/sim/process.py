@@ -17,8 +17,8 @@ import struct
 import subprocess
 import tempfile
 import threading
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cuda_labs.errors import CompileError
 from cuda_labs.sim import build
@@ -30,8 +30,11 @@ GRACE = 5.0
 
 _HEAD = struct.Struct("<II")
 _STATUS = struct.Struct("<4i5Q6IiI4Q2048s")
-_LAUNCH = struct.Struct("<QQd4I3I3I4I")
-_LOAD = struct.Struct("<4Q")
+_LAUNCH = struct.Struct("<QQd4I3I3I6I")
+_LOAD = struct.Struct("<5Q")
+_REPLY = struct.Struct("<IIQ")
+COUNTER = struct.Struct("<II8Q")
+FOUND = struct.Struct("<4I3I2I2I4xQ")
 PARAMETER = struct.Struct("<ccBBiii")
 _FAILED = 0xFFFFFFFF
 _SIGNAL_OUTCOME, _DEADLINE_OUTCOME, _FINDING_OUTCOME = 4, 5, 3
@@ -40,8 +43,7 @@ lock = threading.RLock()
 _current: list[Process] = []
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """The status page: how far a launch came, and why it ended."""
 
     outcome: int
@@ -59,6 +61,15 @@ class Status:
     stack: int
     dynamic: int
     text: str
+
+
+class Reply(NamedTuple):
+    """A launch that ended well; the rest is empty unless it was profiled."""
+
+    status: Status
+    counters: bytes
+    found: bytes
+    footprint: int
 
 
 class Died(Exception):
@@ -103,7 +114,7 @@ class Process:
         """Load a compiled kernel: its number and its parameter table."""
         variables = [*image.shared, *image.device]
         low, high = image.data
-        request = _LOAD.pack(low, high, image.size, len(variables))
+        request = _LOAD.pack(low, high, image.size, len(variables), len(image.shared))
         for v in variables:
             request += struct.pack("<QQ", v.offset, v.size)
         self._socket.settimeout(GRACE)
@@ -130,7 +141,8 @@ class Process:
         flush: bool,
         order: int,
         deadline: float,
-    ) -> Status:
+        learn: bool = False,
+    ) -> Reply:
         """Run one launch to its end. Raises `Died` when the process ends."""
         fields = [*arguments, *buffers]
         fields += [(v.offset, v.size) for v in image.shared]
@@ -152,19 +164,25 @@ class Process:
             len(buffers),
             len(image.shared),
             len(image.device),
+            learn,
+            0,
         )
         flat = [int(value) for pair in fields for value in pair]
         self._socket.settimeout(deadline + GRACE)
         late = False
         try:
             self._send(2, head + struct.pack(f"<{len(flat)}Q", *flat))
-            self._receive(_HEAD.size)
+            counters, found, footprint = _REPLY.unpack(self._receive(_REPLY.size))
+            return Reply(
+                self.status(),
+                self._receive(counters * COUNTER.size),
+                self._receive(found * FOUND.size),
+                footprint,
+            )
         except TimeoutError:
             late = True
         except (ConnectionError, EOFError):
             pass
-        else:
-            return self.status()
         self.close()
         raise Died(self.status(), late)
 
@@ -175,7 +193,7 @@ class Process:
         text = f[21].split(b"\0", 1)[0].decode(errors="replace")
         block, thread = (f[9], f[10], f[11]), (f[12], f[13], f[14])
         head, tail = f[:4], f[15:21]
-        return Status(*head, f[4:8], f[8], block, thread, *tail, text)
+        return Status._make((*head, f[4:8], f[8], block, thread, *tail, text))
 
     def printed(self, status: Status) -> str:
         """What the launch printed."""

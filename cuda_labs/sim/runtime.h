@@ -57,7 +57,7 @@ struct Kernel {
   void (*run)(void *const *);
   uintptr_t image, image_end;  // the whole object in memory
   uintptr_t data, data_end;    // its writable part
-  uint8_t *map;                // one byte for each byte of it: 1 is a variable
+  uint8_t *map;                // a byte for each of its bytes: 1 variable, 2 shared
 };
 
 enum { FAST = 0, CHECKED = 1, PROFILE = 2 };
@@ -85,3 +85,4 @@ bool resolve_activemask();
 uint32_t lanes_present(uint32_t warp);
 void describe_waiting(char *text, size_t size);
 EXPORT void sim_yield();
+extern "C" __attribute__((visibility("default"))) char sim_dynamic[];

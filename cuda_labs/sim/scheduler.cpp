@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "runtime.h"
+#include "profile.h"
 
 extern "C" void sim_swap(void **save, void *load);
 #if defined(__x86_64__)
@@ -197,6 +197,8 @@ static void release_barrier() {
       make_ready(t);
     }
   }
+  profile_barrier();
+  if (exited) profile_note(EXITED_EARLY, barrier.line);
   barrier.waiting = 0;
 }
 

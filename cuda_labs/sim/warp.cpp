@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime.h"
+#include "profile.h"
 
 enum {
   SYNCWARP, SHFL, SHFL_UP, SHFL_DOWN, SHFL_XOR, BALLOT, ANY, ALL, MATCH_ANY,
@@ -101,6 +101,7 @@ static bool complete(uint32_t warp, int kind, uint32_t mask) {
   for (uint32_t l = 0; l < WARP; ++l)
     if (lanes >> l & 1)
       thread[first + l].result = combine(first, l, lanes);
+  if (kind == SYNCWARP) profile_syncwarp(warp, lanes);
   for (uint32_t l = 0; l < WARP; ++l)
     if (lanes >> l & 1) make_ready(first + l);
   return lanes != 0;

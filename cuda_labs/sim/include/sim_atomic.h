@@ -3,9 +3,11 @@
 // the address, count the access and let another thread run.
 #pragma once
 
-extern "C" void sim_atomic(const volatile void *p, int bytes, int line);
+extern "C" void sim_atomic(const volatile void *p, int bytes, int line,
+                           const void *pc);
 
-// Not instrumented, since the launcher has been told.
+// Not inlined, so that the return address tells calls apart; not instrumented,
+// since the launcher has been told.
 #define SIM_ATOMIC template <class T> SIM_QUIET __attribute__((noinline))
 template <class T>
 struct sim_same {
@@ -13,7 +15,7 @@ struct sim_same {
 };
 #define SIM_RMW(NAME, EXPR)                                                  \
   SIM_ATOMIC T NAME(T *p, typename sim_same<T>::type v, int line) {          \
-    sim_atomic(p, sizeof(T), line);                                                \
+    sim_atomic(p, sizeof(T), line, __builtin_return_address(0));                                                \
     T old = *p;                                                              \
     *p = (EXPR);                                                             \
     return old;                                                              \
@@ -30,7 +32,7 @@ SIM_RMW(sim_rmw_inc, old >= v ? T(0) : T(old + 1))
 SIM_RMW(sim_rmw_dec, old == 0 || old > v ? v : T(old - 1))
 SIM_ATOMIC T sim_rmw_cas(T *p, typename sim_same<T>::type compare,
                          typename sim_same<T>::type v, int line) {
-  sim_atomic(p, sizeof(T), line);
+  sim_atomic(p, sizeof(T), line, __builtin_return_address(0));
   T old = *p;
   if (old == compare) {
     *p = v;

@@ -38,7 +38,8 @@
 #define SIM_QUIET __attribute__((disable_sanitizer_instrumentation))
 #else
 #define SIM_INLINE inline __attribute__((always_inline, artificial))
-#define SIM_QUIET __attribute__((no_sanitize("thread")))
+#define SIM_QUIET \
+  __attribute__((no_sanitize("thread"), no_sanitize_coverage))
 #endif
 
 typedef __SIZE_TYPE__ size_t;

@@ -1,0 +1,60 @@
+// What a profiled launch records. See profile.cpp, loops.cpp and races.cpp.
+#pragma once
+#include "runtime.h"
+
+enum Space { GLOBAL = 0, SHARED = 2, ATOMIC_GLOBAL = 4, ATOMIC_SHARED = 5,
+             MODULE = 6 };
+// How an access is ordered: volatile and atomic ones do not race each other.
+enum Order { PLAIN, VOLATILE, ATOMIC };
+enum { MAX_BLOCKS = 4096, MAX_LOOPS = 256 };
+enum { NO_BLOCK = 0xffff };
+
+// One line of the reply: the accesses of one instruction and kind.
+struct Counter {
+  uint32_t place;  // offset in the object, or 2^31 + line
+  uint32_t kind;   // Space, plus 1 for stores
+  uint64_t requests, lanes, sectors, ideal, wavefronts, least, bytes, most;
+};
+
+enum Note { RACE = 1, EQUAL_WRITES, UNINITIALISED, EXITED_EARLY, AMBIGUOUS };
+struct Found {
+  uint32_t kind, place, other, count;
+  uint32_t block[3], first, second;  // threads by their linear index
+  uint32_t store, other_store;
+  uint64_t at;  // offset: in the object, or 2^40 + byte of dynamic memory
+};
+
+// A program point of the running thread: its function's calls and the
+// iteration of every loop around it.
+struct Frame {
+  uint64_t context, key;
+  uint16_t previous;
+  uint32_t count[MAX_LOOPS];
+};
+
+void profile_begin(bool learn);
+void profile_block_begin();
+void profile_block_end();
+void profile_barrier();
+void profile_syncwarp(uint32_t warp, uint32_t lanes);
+void profile_note(uint32_t kind, int line);
+void profile_access(uintptr_t a, size_t bytes, bool write, int order,
+                    uint32_t place);
+void profile_acquire_release(uintptr_t a, bool acquire, bool release);
+void profile_fence();
+void profile_reply(const void **counters, uint32_t *n, const void **found,
+                   uint32_t *m, uint64_t *footprint);
+
+uint64_t loops_key(uint32_t t);
+void loops_begin(bool learn);
+void loops_end();
+
+bool shared_offset(uintptr_t a, uint32_t *at);
+void races_begin();
+void races_block();
+void races_access(uint32_t at, size_t bytes, bool write, int order,
+                  uint32_t place);
+void races_settle();
+void races_barrier();
+Found *again(uint32_t place, uint32_t other);
+Found *report(uint32_t kind, uint32_t place, uint32_t other);

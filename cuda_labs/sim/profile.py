@@ -1,0 +1,299 @@
+"""What a profiled launch found, by source line.
+
+The counts follow the definitions of NVIDIA's profiler (Nsight Compute,
+*Kernel Profiling Guide*, "Memory Tables"). They are source-level: ptxas may
+merge or drop loads. Nothing here is a time.
+
+request: a warp's load or store with at least one active lane.
+sectors: different 32-byte segments that a request touches; ideal: the fewest
+that hold its bytes. wavefronts: turns in which shared memory serves a request;
+in each phase (32 lanes of up to 4 bytes, 16 of 8, 8 of 16) the largest number
+of different words in one of the 32 banks. Wide shared accesses are a model.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from cuda_labs.errors import KernelError
+from cuda_labs.sim import build, elf, process
+
+KINDS = {
+    0: "global load",
+    1: "global store",
+    2: "shared load",
+    3: "shared store",
+    4: "global atomic",
+    5: "shared atomic",
+    6: "variable",
+}
+_NOTES = {
+    1: "race",
+    2: "equal writes",
+    3: "uninitialised",
+    4: "exited before a barrier",
+    5: "counts split",
+}
+_ERRORS = {"race", "uninitialised"}
+_LINE_FLAG, _DYNAMIC_FLAG = 1 << 31, 1 << 40
+
+
+@dataclass
+class Access:
+    """Requests of one kind; every field is a sum over requests but `most`.
+
+    lanes: active lanes; bytes: those that the lanes asked for; most: the
+    largest number of sectors, or of turns in a phase, of any one request.
+    """
+
+    requests: int = 0
+    lanes: int = 0
+    sectors: int = 0
+    ideal_sectors: int = 0
+    wavefronts: int = 0
+    ideal_wavefronts: int = 0
+    bytes: int = 0
+    most: int = 0
+
+    def add(self, other: Access) -> None:
+        """Count `other` in."""
+        for name in ("requests", "lanes", "sectors", "ideal_sectors", "bytes"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.wavefronts += other.wavefronts
+        self.ideal_wavefronts += other.ideal_wavefronts
+        self.most = max(self.most, other.most)
+
+
+@dataclass
+class Line:
+    """The accesses of one source line, by kind."""
+
+    access: dict[str, Access] = field(default_factory=dict)
+
+    def total(self, space: str) -> Access:
+        """Loads and stores of "global" or "shared" memory together."""
+        sum_ = Access()
+        for kind in (f"{space} load", f"{space} store"):
+            if kind in self.access:
+                sum_.add(self.access[kind])
+        return sum_
+
+    @property
+    def requests(self) -> int:
+        """Warp-level loads and stores of global memory."""
+        return self.total("global").requests
+
+    @property
+    def sectors_per_request(self) -> float:
+        """Sectors for each request of global memory; 4 is a full float warp."""
+        return _ratio(self.total("global").sectors, self.total("global").requests)
+
+    @property
+    def bank_conflict_ways(self) -> float:
+        """Turns for each phase of shared memory; 1 is free of conflicts."""
+        shared = self.total("shared")
+        return _ratio(shared.wavefronts, shared.ideal_wavefronts)
+
+    @property
+    def bank_conflicts(self) -> int:
+        """Turns beyond the fewest possible."""
+        shared = self.total("shared")
+        return shared.wavefronts - shared.ideal_wavefronts
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong, or worth a note, with its line.
+
+    kind: such as "race"; line: of the access; other_line: of the access that it
+    conflicts with; block and threads: the first time it was seen; count: how
+    often; fatal: whether the launch ended there.
+    """
+
+    kind: str
+    message: str
+    line: int | None
+    other_line: int | None = None
+    block: tuple[int, int, int] | None = None
+    threads: tuple[int, ...] = ()
+    count: int = 1
+    fatal: bool = False
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line else ""
+        times = f" ({self.count} times)" if self.count > 1 else ""
+        return f"{where}{self.message}{times}"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Counts and findings of one launch.
+
+    errors: findings that make the kernel wrong; notes: worth knowing; lines:
+    accesses by source line; footprint: bytes of the global sectors touched at
+    least once.
+    """
+
+    source: str = field(repr=False)
+    errors: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
+    lines: dict[int, Line]
+    footprint: int
+
+    @classmethod
+    def of_failure(cls, error: KernelError, source: str) -> Profile:
+        """The profile of a launch that a fatal finding ended."""
+        finding = Finding(
+            error.kind, str(error), error.line, block=error.block, fatal=True
+        )
+        return cls(source, (finding,), (), {}, 0)
+
+    @classmethod
+    def of_reply(
+        cls,
+        reply: process.Reply,
+        built: build.Built,
+        source: str,
+    ) -> Profile:
+        """The profile of a launch that ended well."""
+        line_at = elf.lines_of(built.path, build.SOURCE_NAME)
+
+        def line(place: int) -> int:
+            return place - _LINE_FLAG if place >= _LINE_FLAG else line_at(place)
+
+        lines: dict[int, Line] = {}
+        for place, kind, *counts in process.COUNTER.iter_unpack(reply.counters):
+            requests, lanes, sectors, ideal, waves, least, size, most = counts
+            access = Access(requests, lanes, sectors, ideal, waves, least, size, most)
+            at = lines.setdefault(line(place), Line()).access
+            at.setdefault(KINDS[min(kind, 6)], Access()).add(access)
+        found = [
+            _finding(f, line, built) for f in process.FOUND.iter_unpack(reply.found)
+        ]
+        errors = tuple(f for f in found if f.kind in _ERRORS)
+        notes = tuple(f for f in found if f.kind not in _ERRORS)
+        return cls(source, errors, notes, dict(sorted(lines.items())), _bytes(reply))
+
+    def total(self, kind: str) -> Access:
+        """All accesses of a kind: one of `KINDS`' values."""
+        if kind not in KINDS.values():
+            raise ValueError(f"kind: one of {sorted(KINDS.values())}, got {kind!r}")
+        sum_ = Access()
+        for line in self.lines.values():
+            if kind in line.access:
+                sum_.add(line.access[kind])
+        return sum_
+
+    @property
+    def requested_bytes(self) -> int:
+        """32 bytes for each sector requested: an upper bound of traffic."""
+        loads, stores = self.total("global load"), self.total("global store")
+        return 32 * (loads.sectors + stores.sectors)
+
+    @property
+    def table(self) -> list[dict[str, int | float | str]]:
+        """One row for each line and kind of access."""
+        rows: list[dict[str, int | float | str]] = []
+        for number, line in self.lines.items():
+            for kind, a in line.access.items():
+                row: dict[str, int | float | str] = {"line": number, "access": kind}
+                row["requests"] = a.requests
+                row["lanes"] = _ratio(a.lanes, a.requests)
+                if kind in ("global load", "global store"):
+                    row["sectors"] = a.sectors
+                    row["sectors/request"] = _ratio(a.sectors, a.requests)
+                    row["ideal"] = _ratio(a.ideal_sectors, a.requests)
+                if kind in ("shared load", "shared store"):
+                    row["wavefronts"] = a.wavefronts
+                    row["ways"] = _ratio(a.wavefronts, a.ideal_wavefronts)
+                rows.append(row)
+        return rows
+
+    def __str__(self) -> str:
+        text = [f"✗ {f}" for f in self.errors] + [f"note: {f}" for f in self.notes]
+        text += [f"line {r['line']}: {_words(r)}" for r in self.table]
+        return "\n".join(text)
+
+    def _repr_html_(self) -> str:
+        """The source with its numbers in the margin, the findings above it."""
+        margin: dict[int, list[str]] = {}
+        for row in self.table:
+            margin.setdefault(int(row["line"]), []).append(_words(row))
+        bad = {f.line for f in self.errors} | {f.other_line for f in self.errors}
+        head = _items("cuda-error", "✗ ", self.errors)
+        head += _items("cuda-note", "note: ", self.notes)
+        rows = []
+        for number, text in enumerate(self.source.splitlines(), start=1):
+            mark = ' class="cuda-bad"' if number in bad else ""
+            side = html.escape("; ".join(margin.get(number, [])))
+            rows.append(
+                f"<tr{mark}><td>{number}</td><td><pre>{html.escape(text)}</pre></td>"
+                f"<td>{side}</td></tr>"
+            )
+        return (
+            f'<div class="cuda-profile">{head}<table>'
+            "<thead><tr><th>line</th><th>source</th><th>memory</th></tr></thead>"
+            f"<tbody>{''.join(rows)}</tbody></table></div>"
+        )
+
+
+def _ratio(a: int, b: int) -> float:
+    return a / b if b else 0.0
+
+
+def _bytes(reply: process.Reply) -> int:
+    return 32 * reply.footprint
+
+
+def _items(css: str, mark: str, findings: Iterable[Finding]) -> str:
+    return "".join(
+        f'<p class="{css}">{html.escape(mark + str(f))}</p>' for f in findings
+    )
+
+
+def _words(row: dict[str, int | float | str]) -> str:
+    text = f"{row['access']}: {row['requests']} requests"
+    if "sectors/request" in row:
+        text += f", {row['sectors/request']:.4g} sectors each"
+        text += f" (ideal {row['ideal']:.4g})"
+    if "ways" in row:
+        text += f", {row['wavefronts']} wavefronts"
+        text += f" ({row['ways']:.4g}-way)"
+    if float(row["lanes"]) < 32:
+        text += f", {row['lanes']:.4g} of 32 lanes"
+    return text
+
+
+def _finding(
+    f: tuple[int, ...], line: Callable[[int], int], built: build.Built
+) -> Finding:
+    kind = _NOTES[f[0]]
+    at, other = line(f[1]) or None, line(f[2]) or None
+    first, second, store, other_store = f[7], f[8], f[9], f[10]
+    where = _where(f[11], built)
+    verb = {True: "stores to", False: "loads"}
+    messages = {
+        "race": f"thread {first} {verb[bool(store)]} {where} while thread {second} "
+        f"{verb[bool(other_store)]} it on line {other}, and nothing orders the two",
+        "equal writes": f"threads {first} and {second} store the same value to {where}",
+        "uninitialised": f"thread {first} loads {where}, which nothing has written",
+        "exited before a barrier": "threads that have exited count as arrived",
+        "counts split": "a lane came twice to one place in one iteration; "
+        "the counts of this line are upper bounds",
+    }
+    pair = (first, second) if kind in ("race", "equal writes") else (first,)
+    if kind not in ("race", "equal writes"):
+        other = None
+    return Finding(kind, messages[kind], at, other, (f[4], f[5], f[6]), pair, f[3])
+
+
+def _where(at: int, built: build.Built) -> str:
+    if at >= _DYNAMIC_FLAG:
+        return f"byte {at - _DYNAMIC_FLAG} of dynamic shared memory"
+    for v in built.image.shared:
+        if v.offset <= at < v.offset + v.size:
+            name = build.local_name(v.name) or v.name
+            return f"byte {at - v.offset} of {name}"
+    return "shared memory"
