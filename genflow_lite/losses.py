@@ -137,9 +137,7 @@ def _weight(
     return w
 
 
-def _error_ratio(
-    path: GaussianPath, t: Tensor, source: Prediction, target: Prediction
-) -> Tensor:
+def _error_ratio(path: GaussianPath, t: Tensor, source: str, target: str) -> Tensor:
     """The error in one prediction for each unit of error in another, at known x_t."""
     if source == "score":
         return path.sigma(t) * _error_ratio(path, t, "eps", target)
