@@ -245,6 +245,7 @@ def _head(ev: Evaluated) -> dict:
         "equal": p.equal,
         "columns": p.columns,
         "vmax": p.vmax,
+        "shade": p.shade if p.shade != "density" else None,
         "alt": p.alt,
         "arrow": arrow_scale(ev),
         "notes": ev.summaries if any(ev.summaries) else None,

@@ -46,6 +46,7 @@ class Panel:
     aspect: float = 0.62
     columns: int | None = None
     vmax: float | None = None
+    shade: str = "density"
     arrows: float = 1.0
     summary: Callable[[Any], str] | None = None
     alt: str = ""
@@ -86,6 +87,7 @@ def panel(
     aspect: float = 0.62,
     columns: int | None = None,
     vmax: float | None = None,
+    shade: str = "density",
     arrows: float = 1.0,
     summary: Callable[[Any], str] | None = None,
     alt: str = "",
@@ -100,7 +102,8 @@ def panel(
     states, so that motion is honest), `logx`/`logy`, `equal` (one unit is as long in
     x as in y), `aspect` (height over width otherwise), `columns` (images), `vmax`
     (the density drawn darkest; default each state's own maximum, which the colour
-    bar shows), `arrows` (length of the arrows, 1: the longest usual one spans the
+    bar shows), `shade` (what a heat layer shows, if it is not the density but, say,
+    its root), `arrows` (length of the arrows, 1: the longest usual one spans the
     spacing of the points), `summary(frame) -> str` (a short text on the state, shown
     and read aloud), `alt` (what the panel shows, when there are several).
 
@@ -143,6 +146,7 @@ def panel(
         float(aspect),
         columns,
         None if vmax is None else float(vmax),
+        shade,
         float(arrows),
         summary,
         alt,

@@ -616,7 +616,7 @@
         if (layer.kind === "heat") {
           panel.peak = make("span", { class: "lx-peak" });
           panel.ramp = make("span", { class: "lx-ramp", "aria-hidden": "true" });
-          list.append(make("li", {}, "density 0", panel.ramp, panel.peak));
+          list.append(make("li", {}, `${panel.shade || "density"} 0`, panel.ramp, panel.peak));
         }
       }
       return make("div", {}, list.childElementCount ? list : "");

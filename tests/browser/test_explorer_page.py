@@ -53,6 +53,7 @@ FIGURES: dict[str, Explorer] = {
         lambda a: (corner(a), grid_field(a), [[a, a]]),
         ("heat", "field", "scatter"),
         **BOX,
+        shade="root of the density",
         summary=lambda frame: f"peak {frame[0][0].max():.1f}",
     ),
     "log": made(
@@ -172,6 +173,9 @@ def test_row_zero_of_a_density_is_at_the_bottom(page: Page, folder: Path) -> Non
     assert seen == [(False, True), (True, True), (False, False)]
     # The bar's upper end is the state's own maximum.
     expect(figure.locator(".lx-peak")).to_have_text("1.50")
+    expect(figure.locator(".lx-legend")).to_contain_text("density 0")
+    other = show(page, folder, "layers").locator(".lx-legend")
+    expect(other).to_contain_text("root of the density 0")
 
 
 def test_images_are_as_bright_as_their_numbers(page: Page, folder: Path) -> None:
