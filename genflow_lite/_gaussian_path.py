@@ -79,7 +79,7 @@ def _with_rate(function: TimeFunction, t: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GaussianPath:
     """The Gaussian path x_t = α_t x0 + σ_t ε, with ε standard normal.
 
@@ -101,6 +101,10 @@ class GaussianPath:
     inverse: TimeFunction | None = None
     steps: int | None = None
     name: str = "custom"
+
+    def __repr__(self) -> str:
+        """Its name: the functions would show as addresses, other in every run."""
+        return f"GaussianPath({self.name})"
 
     def __post_init__(self) -> None:
         for field in ("alpha", "sigma"):

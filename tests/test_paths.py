@@ -524,3 +524,8 @@ wrong: Any = genflow_lite  # unchecked, so that bad arguments can be passed
 def test_bad_arguments_are_named(call, kind, message):
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_repr_is_the_name_and_the_same_in_every_run() -> None:
+    assert repr(vp()) == "GaussianPath(vp(0.1, 20))"
+    assert repr(rectified()) == "GaussianPath(rectified)"

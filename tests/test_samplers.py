@@ -342,10 +342,11 @@ SAMPLERS = {
     "langevin": lambda d, p, x, ts: langevin(d, p, x, ts, steps=2, generator=gen()),
 }
 EACH = {"argvalues": list(SAMPLERS.values()), "ids": list(SAMPLERS)}
+NOT_VE = [p for p in PATHS if p.name[:2] != "ve"]
 
 
 @pytest.mark.parametrize("sampler", **EACH)
-@pytest.mark.parametrize("path", [p for p in PATHS if p.name[:2] != "ve"], ids=str)
+@pytest.mark.parametrize("path", NOT_VE, ids=lambda p: p.name)
 def test_a_grid_that_reaches_the_data_ends_with_the_denoiser(path, sampler) -> None:
     denoise, ts = bimodal().denoiser(path), grid(0.9, 0.0, 6)
     *_, before, end = sampler(denoise, path, torch.randn(4, 2, generator=gen()), ts)
