@@ -49,7 +49,8 @@ class Operation:
 
     plan(rung, inputs) -> Plan; judge(inputs) -> (expected, K, scale) for
     `check.agree`; sample(shape, rng) -> inputs; shapes: sizes that every test
-    uses, among them 1, a prime and what is no multiple of a tile.
+    uses, among them 1, a prime and what is no multiple of a tile. special: the
+    shapes, and rounds: the dtype of the inputs, of a rung that has its own.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Operation:
     sample: Callable[[tuple[int, ...], np.random.Generator], tuple[Any, ...]]
     shapes: tuple[tuple[int, ...], ...]
     special: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    rounds: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Rung:
 
         Raises ValueError for sizes that the rung does not take.
         """
-        return self.operation.plan(self.name, inputs)
+        return self.operation.plan(self.name, self._rounded(inputs))
 
     def run(self, *inputs: Any) -> Any:
         """The result of the kernel on NumPy or CuPy arrays."""
@@ -95,10 +97,19 @@ class Rung:
         )
 
     def check(self, result: Any, *inputs: Any) -> check.Comparison:
-        """Compare with the reference, or raise `check.Mismatch`."""
-        host = tuple(x.get() if hasattr(x, "get") else x for x in inputs)
+        """Compare with the reference, or raise `check.Mismatch`.
+
+        The reference takes the inputs as the kernel did: rounded to half for
+        tensor cores, and then exact.
+        """
+        rounded = self._rounded(inputs)
+        host = tuple(x.get() if hasattr(x, "get") else x for x in rounded)
         expected, k, scale = self.operation.judge(*host)
         return check.agree(result, expected, k=k, scale=scale)
+
+    def _rounded(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        dtype = self.operation.rounds.get(self.name)
+        return inputs if dtype is None else tuple(x.astype(dtype) for x in inputs)
 
 
 def operations() -> tuple[str, ...]:
@@ -219,6 +230,11 @@ def _matmul(rung: str, inputs: tuple[Any, ...]) -> Plan:
             f"a, b: rung {rung} needs m and n in multiples of 64 and k of 16, "
             f"got m = {m}, n = {n}, k = {k}"
         )
+    if rung == "06_wmma" and (m % 32 or n % 32 or k % 16):
+        raise ValueError(
+            f"a, b: rung {rung} needs m and n in multiples of 32 and k of 16, "
+            f"got m = {m}, n = {n}, k = {k}"
+        )
     c = _array(a, (m, n), np.float32, np.nan)
     args = (a, b, c, np.int32(m), np.int32(n), np.int32(k))
     grid, block = {
@@ -227,6 +243,7 @@ def _matmul(rung: str, inputs: tuple[Any, ...]) -> Plan:
         "03_shared": ((_up(n, 16), _up(m, 16)), (16, 16)),
         "04_register": ((_up(n, 64), _up(m, 64)), (16, 16)),
         "05_vectorised": ((n // 64, m // 64), (16, 16)),
+        "06_wmma": ((n // 32, m // 32), (128,)),
     }[rung]
     return Plan((Launch(grid, block, args),), c)
 
@@ -249,7 +266,8 @@ def _heat(u: Any, k: float) -> tuple[Any, int, Any]:
 
 
 def _products(a: Any, b: Any) -> tuple[Any, int, Any]:
-    return reference.matmul(a, b), a.shape[1], reference.matmul(abs(a), abs(b))
+    expected, size = reference.matmul(a, b), reference.matmul(abs(a), abs(b))
+    return expected, a.shape[1], size
 
 
 _LINES = ((1,), (31,), (256,), (1009,), (70001,))
@@ -306,7 +324,11 @@ _OPERATIONS = {
             _products,
             lambda s, rng: (check.normals(s[:2], rng), check.normals(s[1:], rng)),
             ((1, 1, 1), (17, 31, 45), (65, 7, 97), (64, 128, 64)),
-            {"05_vectorised": ((64, 16, 64), (128, 48, 192))},
+            {
+                "05_vectorised": ((64, 16, 64), (128, 48, 192)),
+                "06_wmma": ((32, 16, 32), (64, 48, 96)),
+            },
+            {"06_wmma": np.float16},
         ),
     )
 }

@@ -896,6 +896,107 @@ form(
     np.trunc(IX / 7).astype(N) * 100 + np.fmod(IX, 7),
 )
 
+# ---- cooperative groups and tensor cores ----
+CG = "#include <cooperative_groups.h>\nnamespace cg = cooperative_groups;\n"
+form(
+    "cooperative block and tiles",
+    "const int* x, int* out",
+    """
+  cg::thread_block b = cg::this_thread_block();
+  auto tile = cg::tiled_partition<16>(b);
+  int v = x[b.thread_rank()];
+  for (int k = tile.size() / 2; k > 0; k /= 2) v += tile.shfl_down(v, k);
+  v = tile.shfl(v, 0);
+  __shared__ int s[16];
+  if (tile.thread_rank() == 0) s[tile.meta_group_rank()] = v;
+  b.sync();
+  out[b.thread_rank()] = s[15 - tile.meta_group_rank()] + tile.meta_group_size();""",
+    (IX,),
+    np.repeat(IX.reshape(16, 16).sum(1)[::-1] + 16, 16),
+    before=CG,
+)
+form(
+    "cooperative reduce and scan",
+    "const int* x, int* out",
+    """
+  auto warp = cg::tiled_partition<32>(cg::this_thread_block());
+  int t = threadIdx.x, s = cg::reduce(warp, x[t], cg::plus<int>());
+  int m = cg::reduce(warp, x[t], cg::greater<int>());
+  out[t] = s + 7 * m + 3 * cg::inclusive_scan(warp, x[t]);""",
+    (IX,),
+    np.concatenate(
+        [g.sum() + 7 * g.max() + 3 * np.cumsum(g) for g in IX.reshape(8, 32)]
+    ),
+    before="#include <cooperative_groups.h>\n#include <cooperative_groups/reduce.h>\n"
+    "#include <cooperative_groups/scan.h>\nnamespace cg = cooperative_groups;\n",
+)
+form(
+    "tile votes and matches",
+    "const int* x, int* out",
+    """
+  auto tile = cg::tiled_partition<8>(cg::this_thread_block());
+  int t = threadIdx.x; bool p = x[t] > 0;
+  out[t] = tile.ballot(p) + 1000 * tile.any(p) + 10000 * tile.all(p)
+    + 100000 * __popc(tile.match_any(p));""",
+    (IX,),
+    [
+        sum(int(g[j] > 0) << j for j in range(8))
+        + 1000 * bool((g > 0).any())
+        + 10000 * bool((g > 0).all())
+        + 100000 * int(((g > 0) == (v > 0)).sum())
+        for g in IX.reshape(-1, 8)
+        for v in g
+    ],
+    before=CG,
+)
+form(
+    "coalesced threads aggregate an atomic",
+    "const int* x, int* count, int* out",
+    """
+  int t = threadIdx.x;
+  if (x[t] > 0) {
+    auto g = cg::coalesced_threads(); int base = 0;
+    if (g.thread_rank() == 0) base = atomicAdd(count, g.size());
+    base = g.shfl(base, 0);
+    out[base + g.thread_rank()] = x[t];
+  }""",
+    (IX, np.zeros(1, N)),
+    IX[IX > 0],
+    before=CG,
+)
+WMMA = """
+#include <mma.h>
+using namespace nvcuda::wmma;
+extern "C" __global__ void f(const {t}* a, const {t}* b, {s}* out) {{
+  fragment<matrix_a, {m}, {n}, {k}, {e}, row_major> fa;
+  fragment<matrix_b, {m}, {n}, {k}, {e}, col_major> fb;
+  fragment<accumulator, {m}, {n}, {k}, {s}> fc;
+  load_matrix_sync(fa, a, {k}); load_matrix_sync(fb, b, {k});
+  fill_fragment(fc, 1); mma_sync(fc, fa, fb, fc);
+  for (int i = 0; i < fc.num_elements; ++i) fc.x[i] *= 2;
+  store_matrix_sync(out, fc, {n}, mem_row_major);
+}}"""
+SMALL = RNG.integers(-4, 5, 1024)
+for shape, element, kind, total in [
+    ((16, 16, 16), "__half", np.float16, "float"),
+    ((32, 8, 16), "__half", np.float16, "__half"),
+    ((8, 32, 16), "signed char", np.int8, "int"),
+    ((16, 16, 8), "precision::tf32", np.float32, "float"),
+    ((8, 8, 4), "double", np.float64, "double"),
+]:
+    m_, n_, k_ = shape
+    a_, b_ = SMALL[: m_ * k_].astype(kind), SMALL[-n_ * k_ :].astype(kind)
+    source = WMMA.format(
+        t="float" if "tf32" in element else element,
+        e=element,
+        s=total,
+        m=m_,
+        n=n_,
+        k=k_,
+    )
+    product = a_.reshape(m_, k_).astype(int) @ b_.reshape(n_, k_).T.astype(int)
+    whole(f"wmma {element} {shape}", source, (a_, b_), 2 * product + 2, block=32)
+
 # ---- what is refused, with its reason ----
 form(
     "inline PTX",
@@ -924,6 +1025,9 @@ form(
 )
 
 
+UNORDERED = {"warp-aggregated filter", "coalesced threads aggregate an atomic"}
+
+
 def test_the_list_is_long_enough_and_refuses_little() -> None:
     assert len(FORMS) >= 60
     assert len({form.name for form in FORMS}) == len(FORMS)
@@ -947,7 +1051,7 @@ def test_form(form: Form, checked: bool) -> None:
         out = np.zeros(expected.size, kind)
         args = [a.copy() if isinstance(a, np.ndarray) else a for a in form.args]
         k(form.grid, form.block, _ordered(k, args, out), form.shared, order=order)
-        if form.name == "warp-aggregated filter":  # warps arrive in any order
+        if form.name in UNORDERED:  # warps arrive in any order
             out.sort()
             expected = np.sort(expected)
         np.testing.assert_allclose(

@@ -7,7 +7,7 @@
 
 enum {
   SYNCWARP, SHFL, SHFL_UP, SHFL_DOWN, SHFL_XOR, BALLOT, ANY, ALL, MATCH_ANY,
-  MATCH_ALL, ADD, MIN, MAX, UMIN, UMAX, AND, OR, XOR, UNI, KINDS
+  MATCH_ALL, ADD, MIN, MAX, UMIN, UMAX, AND, OR, XOR, UNI, MMA, KINDS
 };
 static const char *const NAME[KINDS] = {
     "__syncwarp",       "__shfl_sync",       "__shfl_up_sync",
@@ -16,7 +16,7 @@ static const char *const NAME[KINDS] = {
     "__match_all_sync", "__reduce_add_sync", "__reduce_min_sync",
     "__reduce_max_sync", "__reduce_min_sync", "__reduce_max_sync",
     "__reduce_and_sync", "__reduce_or_sync", "__reduce_xor_sync",
-    "__uni_sync"};
+    "__uni_sync", "a wmma operation"};
 
 // Lanes of a warp that exist and have not exited.
 uint32_t lanes_present(uint32_t warp) {
@@ -53,7 +53,7 @@ static uint64_t shuffle(uint32_t first, uint32_t lane, uint32_t lanes) {
 
 static uint64_t combine(uint32_t first, uint32_t lane, uint32_t lanes) {
   Thread &me = thread[first + lane];
-  if (me.kind == SYNCWARP) return 0;
+  if (me.kind == SYNCWARP || me.kind == MMA) return 0;
   if (me.kind >= SHFL && me.kind <= SHFL_XOR)
     return shuffle(first, lane, lanes);
   uint32_t votes = 0, equal = 0, r = (uint32_t)me.value;
@@ -145,6 +145,12 @@ void warp_exit(uint32_t t) {
     if (other.wait == AT_COLLECTIVE)
       complete(warp, other.kind, other.mask);
   }
+}
+
+// Where the lanes of a warp show each other their fragments.
+EXPORT void **sim_warp_table() {
+  static void *table[MAX_THREADS * 2];
+  return table + current / WARP * WARP * 2;
 }
 
 EXPORT unsigned sim_activemask(int line, int site) {

@@ -7,7 +7,7 @@ enum sim_kind {
   SIM_SYNCWARP, SIM_SHFL, SIM_SHFL_UP, SIM_SHFL_DOWN, SIM_SHFL_XOR,
   SIM_BALLOT, SIM_ANY, SIM_ALL, SIM_MATCH_ANY, SIM_MATCH_ALL,
   SIM_ADD, SIM_MIN, SIM_MAX, SIM_UMIN, SIM_UMAX, SIM_AND, SIM_OR, SIM_XOR,
-  SIM_UNI
+  SIM_UNI, SIM_MMA
 };
 extern "C" {
 // mode 0: plain; 1: count; 2: and; 3: or. Returns the combined predicate.
