@@ -26,6 +26,7 @@ MODULES = [
     "grids",
     "ode",
     "samplers",
+    "losses",
     "metrics",
     "verify",
     "explorer",
