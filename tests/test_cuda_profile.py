@@ -521,3 +521,63 @@ def test_correct_kernels_give_no_report(form: Form) -> None:
         out.sort()
         expected = np.sort(expected)
     np.testing.assert_allclose(out, expected.ravel(), rtol=form.rtol, atol=0)
+
+
+# ---- races in global memory ----
+
+
+def test_a_plain_histogram_races_between_blocks_and_within_one() -> None:
+    for grid, block in ((1, 64), (2, 32), (64, 1)):
+        p = run("y[t % 4] += 1.0f;", grid=grid, block=block)
+        assert kinds(p) == {"race"}
+        assert all(f.line == f.other_line == 3 for f in p.errors)
+        assert "of argument 2" in p.errors[0].message
+        assert ("of block number" in p.errors[0].message) == (block < 4)
+        assert not run("atomicAdd(&y[t % 4], 1.0f);", grid=grid, block=block).errors
+
+
+def test_blocks_are_not_ordered_by_barriers() -> None:
+    body = "y[t] = x[t];\n__syncthreads();\nx[t] = y[(t + {}) % 64];"
+    assert kinds(run(body.format(32), grid=2)) == {"race"}
+    assert not run(body.format(0), grid=2).errors
+    inside = "y[t] = x[t];\n__syncthreads();\nx[t] = y[t ^ 1];"
+    assert not run(inside, grid=2).errors
+    assert kinds(run(inside.replace("__syncthreads();", ""), grid=2)) == {"race"}
+
+
+def test_neighbouring_bytes_do_not_race() -> None:
+    for kind in ("char", "short", "float", "float4"):
+        assert not run(f"(({kind}*)y)[t] = (({kind}*)x)[t];", grid=3).errors
+    assert kinds(run("((char*)y)[t / 2] = t;", grid=2)) == {"race"}
+
+
+def test_a_fence_and_an_atomic_order_blocks() -> None:
+    body = (
+        "__shared__ int last;\ny[t] = x[t] + 1;\n{0}__syncthreads();\n"
+        "if (threadIdx.x == 0) {{ {1} last = atomicAdd((int*)x + 4000, 1) == n; }}\n"
+        "__syncthreads();\n"
+        "if (last && threadIdx.x == 0) for (int i = 0; i < 128; ++i) x[i] = y[i];"
+    )
+    good = body.format("", "__threadfence();")
+    start = int(np.array([4000], np.float32).view(N)[0])  # x[4000] as an int
+    assert not run(good, grid=4, n=start + 3).errors
+    assert kinds(run(body.format("", ""), grid=4, n=start + 3)) == {"race"}
+
+
+def test_equal_stores_of_blocks_are_a_note() -> None:
+    assert not run("y[7] = 3.0f;", grid=2).errors
+    assert kinds(run("y[7] = blockIdx.x;", grid=2, block=1)) == {"race"}
+
+
+def test_a_load_that_compare_and_swap_checks_is_a_note() -> None:
+    body = (
+        "unsigned* a = (unsigned*)y; unsigned old = *a, seen;\n"
+        "do { seen = old;\n"
+        "  old = atomicCAS(a, seen, __float_as_uint(1 + __uint_as_float(seen)));\n"
+        "} while (old != seen);"
+    )
+    p = run(body, grid=2)
+    assert not p.errors
+    assert {f.kind for f in p.notes} == {"checked by atomicCAS"}
+    p = run("if (t == 0) atomicAdd(y, 1.0f);\nx[t] = *y;", grid=2)
+    assert kinds(p) == {"race"}

@@ -24,7 +24,7 @@ from cuda_labs.sim.source import INCLUDE, static_local, translate
 FOLDER = Path(__file__).parent
 PARTS = shlex.split(
     "host.cpp scheduler.cpp warp.cpp memory.cpp faults.cpp profile.cpp loops.cpp "
-    "races.cpp"
+    "races.cpp global_races.cpp"
 )
 SOURCE_NAME = "kernel.cu"
 COMPILER_SECONDS = 60.0

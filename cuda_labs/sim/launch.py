@@ -124,7 +124,10 @@ class Loaded:
             self._copy_out(helper, args, placed)
             self._device_out(helper, device_at)
             _emit(helper.printed(reply.status))
-            return reply
+            arrays = [
+                (i, at, args[i].nbytes, args[i].itemsize) for i, at in placed.items()
+            ]
+            return reply._replace(arrays=arrays)
 
     def _load(self) -> tuple[process.Process, int]:
         helper = process.current()

@@ -157,10 +157,14 @@ EXPORT void sim_fence(int) { profile_fence(); }
 
 EXPORT void sim_atomic(const volatile void *p, int bytes, int line,
                        const void *pc) {
-  if (mode != FAST) {
-    access(p, (size_t)bytes, true, true, pc, line, ATOMIC);
-    profile_acquire_release((uintptr_t)p, true, true);
-  }
-  // A loop that waits with atomics must let the thread it waits for run.
+  // A loop that waits with atomics must let the thread it waits for run; what
+  // follows happens at one time.
   if (++atomics % 64 == 0) sim_yield();
+  if (mode == FAST) return;
+  access(p, (size_t)bytes, true, true, pc, line, ATOMIC);
+  profile_acquire_release((uintptr_t)p, true, true);
+}
+
+EXPORT void sim_compared(const volatile void *p) {
+  if (mode == PROFILE) profile_compared((uintptr_t)p);
 }

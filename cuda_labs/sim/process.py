@@ -34,7 +34,7 @@ _LAUNCH = struct.Struct("<QQd4I3I3I6I")
 _LOAD = struct.Struct("<5Q")
 _REPLY = struct.Struct("<IIQ")
 COUNTER = struct.Struct("<II8Q")
-FOUND = struct.Struct("<4I3I2I2I4xQ")
+FOUND = struct.Struct("<4I3I2I3IQ")
 PARAMETER = struct.Struct("<ccBBiii")
 _FAILED = 0xFFFFFFFF
 _SIGNAL_OUTCOME, _DEADLINE_OUTCOME, _FINDING_OUTCOME = 4, 5, 3
@@ -70,6 +70,7 @@ class Reply(NamedTuple):
     counters: bytes
     found: bytes
     footprint: int
+    arrays: list[tuple[int, int, int, int]]
 
 
 class Died(Exception):
@@ -178,6 +179,7 @@ class Process:
                 self._receive(counters * COUNTER.size),
                 self._receive(found * FOUND.size),
                 footprint,
+                [],
             )
         except TimeoutError:
             late = True

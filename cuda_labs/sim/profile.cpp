@@ -195,6 +195,7 @@ void profile_access(uintptr_t a, size_t bytes, bool write, int order,
   if (learning || mode != PROFILE) return;
   races_settle();
   uint32_t at, kind;
+  if (!write && order == PLAIN) races_load(a, place);
   bool shared = shared_offset(a, &at);
   if (shared) {
     races_access(at, bytes, write, order, place);
@@ -202,6 +203,7 @@ void profile_access(uintptr_t a, size_t bytes, bool write, int order,
   } else {
     bool in_module = a - kernel->image < kernel->image_end - kernel->image;
     kind = in_module ? MODULE : GLOBAL;
+    if (!in_module) global_access(a, bytes, write, order, place);
   }
   if (order == ATOMIC && kind != MODULE) kind = shared ? ATOMIC_SHARED : ATOMIC_GLOBAL;
   else if (kind != MODULE) kind += write;
@@ -277,6 +279,7 @@ void profile_block_end() {
 void profile_reply(const void **c, uint32_t *n, const void **f, uint32_t *m,
                    uint64_t *footprint) {
   loops_end();
+  if (!learning) races_end(found, founds);
   *c = counter;
   *n = learning ? 0 : counters;
   *f = found;

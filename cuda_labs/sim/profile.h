@@ -16,12 +16,15 @@ struct Counter {
   uint64_t requests, lanes, sectors, ideal, wavefronts, least, bytes, most;
 };
 
-enum Note { RACE = 1, EQUAL_WRITES, UNINITIALISED, EXITED_EARLY, AMBIGUOUS };
+enum Note { RACE = 1, EQUAL_WRITES, UNINITIALISED, EXITED_EARLY, AMBIGUOUS,
+            UNTRACKED, COMPARED };
 struct Found {
   uint32_t kind, place, other, count;
   uint32_t block[3], first, second;  // threads by their linear index
-  uint32_t store, other_store;
-  uint64_t at;  // offset: in the object, or 2^40 + byte of dynamic memory
+  uint32_t store, other_store;  // 1: a store, 2: atomic
+  uint32_t other_block;         // 1 + its number, 0 for the same block
+  uint64_t at;  // offset: in the object, 2^40 + in dynamic shared memory, or
+                // 2^41 + in the arena
 };
 
 // A program point of the running thread: its function's calls and the
@@ -42,6 +45,7 @@ void profile_access(uintptr_t a, size_t bytes, bool write, int order,
                     uint32_t place);
 void profile_acquire_release(uintptr_t a, bool acquire, bool release);
 void profile_fence();
+void profile_compared(uintptr_t a);
 void profile_reply(const void **counters, uint32_t *n, const void **found,
                    uint32_t *m, uint64_t *footprint);
 
@@ -54,7 +58,21 @@ void races_begin();
 void races_block();
 void races_access(uint32_t at, size_t bytes, bool write, int order,
                   uint32_t place);
+uint32_t races_block_number();
+uint32_t races_tick();
+bool races_ordered(uint32_t other, uint32_t time);
+bool races_found(uint32_t place, uint32_t other, uint32_t other_store,
+                 uint64_t where, uintptr_t a, size_t bytes, uint32_t store,
+                 uint32_t here, uint32_t other_block = 0);
+void global_begin(uint32_t first_block, uint64_t count);
+void global_block();
+void global_access(uintptr_t a, size_t bytes, bool write, int order,
+                   uint32_t place);
+void global_flag(uintptr_t a, bool acquire, bool release, uint32_t fenced,
+                 uint32_t barrier);
 void races_settle();
+void races_end(Found *f, uint32_t n);
+void races_load(uintptr_t a, uint32_t place);
 void races_barrier();
 Found *again(uint32_t place, uint32_t other);
 Found *report(uint32_t kind, uint32_t place, uint32_t other);

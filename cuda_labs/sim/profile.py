@@ -35,9 +35,13 @@ _NOTES = {
     3: "uninitialised",
     4: "exited before a barrier",
     5: "counts split",
+    6: "not tracked",
+    7: "checked by atomicCAS",
 }
 _ERRORS = {"race", "uninitialised"}
-_LINE_FLAG, _DYNAMIC_FLAG = 1 << 31, 1 << 40
+_LINE_FLAG, _DYNAMIC_FLAG, _GLOBAL_FLAG = 1 << 31, 1 << 40, 1 << 41
+# Position, offset in the shared file, bytes and element size of the arrays.
+Arrays = list[tuple[int, int, int, int]]
 
 
 @dataclass
@@ -170,7 +174,8 @@ class Profile:
             at = lines.setdefault(line(place), Line()).access
             at.setdefault(KINDS[min(kind, 6)], Access()).add(access)
         found = [
-            _finding(f, line, built) for f in process.FOUND.iter_unpack(reply.found)
+            _finding(f, line, built, reply.arrays)
+            for f in process.FOUND.iter_unpack(reply.found)
         ]
         errors = tuple(f for f in found if f.kind in _ERRORS)
         notes = tuple(f for f in found if f.kind not in _ERRORS)
@@ -267,21 +272,30 @@ def _words(row: dict[str, int | float | str]) -> str:
 
 
 def _finding(
-    f: tuple[int, ...], line: Callable[[int], int], built: build.Built
+    f: tuple[int, ...],
+    line: Callable[[int], int],
+    built: build.Built,
+    arrays: Arrays,
 ) -> Finding:
     kind = _NOTES[f[0]]
     at, other = line(f[1]) or None, line(f[2]) or None
     first, second, store, other_store = f[7], f[8], f[9], f[10]
-    where = _where(f[11], built)
-    verb = {True: "stores to", False: "loads"}
+    where = _where(f[12], built, arrays)
+    there = f" of block number {f[11] - 1}" if f[11] else ""
+    verb = ("loads", "stores to", "loads", "changes")
     messages = {
-        "race": f"thread {first} {verb[bool(store)]} {where} while thread {second} "
-        f"{verb[bool(other_store)]} it on line {other}, and nothing orders the two",
-        "equal writes": f"threads {first} and {second} store the same value to {where}",
+        "race": f"thread {first} {verb[store]} {where} while thread {second}{there} "
+        f"{verb[other_store]} it on line {other}, and nothing orders the two",
+        "equal writes": f"threads {first} and {second}{there} store the same value "
+        f"to {where}",
         "uninitialised": f"thread {first} loads {where}, which nothing has written",
         "exited before a barrier": "threads that have exited count as arrived",
         "counts split": "a lane came twice to one place in one iteration; "
         "the counts of this line are upper bounds",
+        "not tracked": "races are tracked in the first 32 MB of global memory "
+        "that a launch touches",
+        "checked by atomicCAS": "a plain load beside atomics, which atomicCAS "
+        "then checks",
     }
     pair = (first, second) if kind in ("race", "equal writes") else (first,)
     if kind not in ("race", "equal writes"):
@@ -289,7 +303,13 @@ def _finding(
     return Finding(kind, messages[kind], at, other, (f[4], f[5], f[6]), pair, f[3])
 
 
-def _where(at: int, built: build.Built) -> str:
+def _where(at: int, built: build.Built, arrays: Arrays) -> str:
+    if at >= _GLOBAL_FLAG:
+        for position, start, size, item in arrays:
+            inside = at - _GLOBAL_FLAG - start
+            if 0 <= inside < size:
+                return f"element {inside // item} of argument {position + 1}"
+        return "global memory"
     if at >= _DYNAMIC_FLAG:
         return f"byte {at - _DYNAMIC_FLAG} of dynamic shared memory"
     for v in built.image.shared:

@@ -1,4 +1,5 @@
-// Races and reads of uninitialised bytes in shared memory.
+// Races and reads of uninitialised bytes in shared memory; the clocks that
+// global_races.cpp uses too.
 //
 // Two accesses of one byte by different threads, at least one of them a plain
 // store, are a race unless one happens before the other: by __syncthreads, by
@@ -62,7 +63,11 @@ bool shared_offset(uintptr_t a, uint32_t *at) {
   return true;
 }
 
+uint32_t races_block_number() { return block_number; }
+uint32_t races_tick() { return ++now; }
+
 void races_begin() {
+  global_begin(block_number, (uint64_t)grid[0] * grid[1] * grid[2]);
   uint32_t n = DYNAMIC_MAX + (uint32_t)(kernel->data_end - kernel->data);
   if (n > cells) {  // the number of the block tells what is stale in the rest
     free(cell);
@@ -94,6 +99,7 @@ static void forget_clocks() {
 void races_block() {
   ++block_number;
   pending.found = nullptr;
+  global_block();
   forget_clocks();
 }
 
@@ -102,10 +108,14 @@ void races_barrier() {
   forget_clocks();
 }
 
-static bool ordered(const Touch &old) {
-  return old.thread == current || old.time <= last_barrier ||
+bool races_ordered(uint32_t other, uint32_t time) {
+  return other == current || time <= last_barrier ||
          (stamp[current] == last_barrier &&
-          seen[current * MAX_THREADS + old.thread] >= old.time);
+          seen[current * MAX_THREADS + other] >= time);
+}
+
+static bool ordered(const Touch &old) {
+  return races_ordered(old.thread, old.time);
 }
 
 void races_settle() {
@@ -115,32 +125,40 @@ void races_settle() {
   pending.found = nullptr;
 }
 
-static void judge_later(Found *f, uint32_t at) {
-  if (pending.found) return;  // one store is judged once
+// Report a race between `here` and an earlier access. True when two stores
+// meet: whether they differ is known only after this one.
+bool races_found(uint32_t place, uint32_t other, uint32_t other_store,
+                 uint64_t where, uintptr_t a, size_t bytes, uint32_t store,
+                 uint32_t here, uint32_t other_block) {
+  bool stores = store == 1 && other_store == 1;
+  Found *f = report(RACE, here, place);
+  if (f) {
+    f->first = current;
+    f->second = other;
+    f->store = store;
+    f->other_store = other_store;
+    f->other_block = other_block;
+    f->at = where;
+  } else if (stores) {
+    f = again(here, place);
+  }
+  if (!f || !stores || pending.found) return false;
   f->kind = RACE;
   pending.found = f;
-  pending.at = at < DYNAMIC_MAX ? (uintptr_t)sim_dynamic + at
-                                : kernel->data + (at - DYNAMIC_MAX);
+  pending.at = a;
+  pending.bytes = bytes < 16 ? (uint32_t)bytes : 16;
+  memcpy(pending.before, (void *)a, pending.bytes);
+  return true;
 }
 
-static void race(const Touch &old, bool old_store, uint32_t at, bool write,
-                 uint32_t place) {
-  bool stores = write && old_store;
-  Found *f = report(RACE, place, old.place);
-  if (!f && stores) {
-    f = again(place, old.place);
-    if (f) judge_later(f, at);
-    return;
-  }
-  if (!f) return;
-  f->first = current;
-  f->second = old.thread;
-  f->store = write;
-  f->other_store = old_store;
-  f->at = at < DYNAMIC_MAX
-              ? (1ull << 40) + at
-              : kernel->data - kernel->image + (at - DYNAMIC_MAX);
-  if (stores) judge_later(f, at);
+static uint64_t where_of(uint32_t at) {
+  return at < DYNAMIC_MAX
+             ? (1ull << 40) + at
+             : kernel->data - kernel->image + (at - DYNAMIC_MAX);
+}
+static uintptr_t address_of(uint32_t at) {
+  return at < DYNAMIC_MAX ? (uintptr_t)sim_dynamic + at
+                          : kernel->data + (at - DYNAMIC_MAX);
 }
 
 void races_access(uint32_t at, size_t bytes, bool write, int order,
@@ -148,7 +166,7 @@ void races_access(uint32_t at, size_t bytes, bool write, int order,
   bool atomic = order != PLAIN;
   ++now;
   bool reported = false;
-  ptrdiff_t waiting = 0;
+  bool waiting = false;
   for (uint32_t i = at; i < at + bytes; ++i) {
     Cell &c = cell[i];
     if (c.block != block_number) {
@@ -158,27 +176,23 @@ void races_access(uint32_t at, size_t bytes, bool write, int order,
     bool reads = !write || order == ATOMIC;
     if (reads && !c.written && !reported) {
       Found *f = report(UNINITIALISED, place, 0);
-      if (f) f->at = i < DYNAMIC_MAX ? (1ull << 40) + i
-                         : kernel->data - kernel->image + (i - DYNAMIC_MAX);
+      if (f) f->at = where_of(i);
       reported = true;
     }
     for (const Touch &w : c.writer) {
       if (!w.time || (atomic && w.atomic) || ordered(w) || reported) continue;
-      if (waiting == &w - c.writer + 1) continue;  // a byte of the same store
-      race(w, true, i, write, place);
-      if (pending.found) {
-        pending.bytes = (uint32_t)(bytes - (i - at));
-        if (pending.bytes > 16) pending.bytes = 16;
-        memcpy(pending.before, (void *)pending.at, pending.bytes);
-      }
-      // A judgement that waits may yet excuse this store, but no other.
-      if (pending.found && !waiting) waiting = &w - c.writer + 1;
-      else reported = true;
+      if (waiting) continue;
+      // A judgement that waits may yet excuse this store.
+      waiting = races_found(w.place, w.thread, 1 + 2 * w.atomic, where_of(i),
+                            address_of(i), at + bytes - i, write + 2 * atomic,
+                            place);
+      reported = !waiting;
     }
     if (write) {
       for (const Touch &r : c.reader) {
         if (!r.time || (atomic && r.atomic) || ordered(r) || reported) continue;
-        race(r, false, i, true, place);
+        races_found(r.place, r.thread, 2 * r.atomic, where_of(i), address_of(i), 1,
+                    1 + 2 * atomic, place);
         reported = true;
       }
       c.written = true;
@@ -227,6 +241,8 @@ void profile_fence() {
 
 void profile_acquire_release(uintptr_t a, bool acquire, bool release) {
   if (mode != PROFILE || !seen) return;
+  global_flag(a, acquire, release && fenced[current], fenced[current],
+              last_barrier);
   Flag *f = nullptr;
   for (uint32_t i = 0; i < flags; ++i)
     if (flag[i].at == a) f = &flag[i];
@@ -242,4 +258,43 @@ void profile_acquire_release(uintptr_t a, bool acquire, bool release) {
   if (!f) return;
   join(f->clock, mine);
   if (fenced[current] > f->clock[current]) f->clock[current] = fenced[current];
+}
+
+// A plain load that atomicCAS then checks is how an atomic operation of one's
+// own begins: "old = *p; do ... while (atomicCAS(p, assumed, ...))".
+enum { LOADS = 4, CHECKED_MAX = 64 };
+static struct {
+  uintptr_t at;
+  uint32_t place;
+} loaded[MAX_THREADS][LOADS];
+static uint8_t next_load[MAX_THREADS];
+static uint32_t compared[CHECKED_MAX], comparisons;
+
+void races_load(uintptr_t a, uint32_t place) {
+  auto &slot = loaded[current][next_load[current]++ % LOADS];
+  slot.at = a;
+  slot.place = place;
+}
+
+void profile_compared(uintptr_t a) {
+  for (auto &l : loaded[current]) {
+    if (l.at != a) continue;
+    l.at = 0;
+    bool there = comparisons == CHECKED_MAX;
+    for (uint32_t i = 0; i < comparisons; ++i) there |= compared[i] == l.place;
+    if (!there) compared[comparisons++] = l.place;
+  }
+}
+
+void races_end(Found *f, uint32_t n) {
+  for (uint32_t i = 0; i < n; ++i, ++f) {
+    if (f->kind != RACE) continue;
+    for (uint32_t c = 0; c < comparisons; ++c) {
+      bool first = f->place == compared[c] && !f->store && f->other_store == 3;
+      bool other = f->other == compared[c] && !f->other_store && f->store == 3;
+      if (first || other) f->kind = COMPARED;
+    }
+  }
+  comparisons = 0;
+  memset(loaded, 0, sizeof loaded);
 }

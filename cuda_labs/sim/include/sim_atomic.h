@@ -5,6 +5,7 @@
 
 extern "C" void sim_atomic(const volatile void *p, int bytes, int line,
                            const void *pc);
+extern "C" void sim_compared(const volatile void *p);
 
 // Not inlined, so that the return address tells calls apart; not instrumented,
 // since the launcher has been told.
@@ -33,6 +34,7 @@ SIM_RMW(sim_rmw_dec, old == 0 || old > v ? v : T(old - 1))
 SIM_ATOMIC T sim_rmw_cas(T *p, typename sim_same<T>::type compare,
                          typename sim_same<T>::type v, int line) {
   sim_atomic(p, sizeof(T), line, __builtin_return_address(0));
+  sim_compared(p);
   T old = *p;
   if (old == compare) {
     *p = v;
