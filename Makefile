@@ -38,7 +38,8 @@ serve: book
 	@$(RUN) -m http.server $(PORT) --bind 127.0.0.1 --directory $(SITE) 2>/dev/null
 
 lab: .venv/.ready
-	@$(RUN) -m jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/book
+	@$(RUN) -m jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/book \
+	  --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
 test: .venv/.ready
 	@$(RUN) tools/check.py
