@@ -55,8 +55,8 @@ class EmpiricalDenoiser:
                 f"data has; got {tuple(x.shape)}"
             )
         t = time_like(t, x)
-        flat = x.reshape(x.shape[0], -1)
-        points = self.data.reshape(self.data.shape[0], -1)
+        size = self.data[0].numel()  # not −1, which an empty batch leaves open
+        flat, points = x.reshape(-1, size), self.data.reshape(-1, size)
         alpha = expand_like(self.path.alpha(t), flat)[..., None]
         scale = expand_like((2 * self.path.sigma_sq(t)).clamp(min=SMALLEST), flat)
         nearest = flat.new_full((flat.shape[0], 1), math.inf)

@@ -30,6 +30,7 @@ from genflow_lite._shapes import (
     check_floating,
     check_generator,
     check_same_shape,
+    check_shape,
     check_state,
     check_time,
     describe,
@@ -215,9 +216,8 @@ class GaussianPath:
         betas 0.7 % of the data, on VE all of it, small against sigma_max.
         """
         check_generator(generator)
-        if isinstance(shape, int) or not all(isinstance(n, int) for n in shape):
-            raise TypeError(f"shape must be a sequence of ints; got {describe(shape)}")
-        noise = torch.randn(tuple(shape), dtype=torch.float64, generator=generator)
+        shape = check_shape(shape)
+        noise = torch.randn(shape, dtype=torch.float64, generator=generator)
         return self.sigma(torch.tensor(1.0, dtype=torch.float64)) * noise
 
 

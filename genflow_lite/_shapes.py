@@ -8,9 +8,10 @@ of S.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -189,6 +190,32 @@ def check_count(n: object, *, name: str, least: int = 1) -> int:
     if n < least:
         raise ValueError(f"{name} must be at least {least}; got {n}")
     return n
+
+
+def check_shape(shape: object, *, name: str = "shape") -> tuple[int, ...]:
+    """A tuple of ints that are not negative."""
+    if not isinstance(shape, Sequence) or any(type(n) is not int for n in shape):
+        raise TypeError(f"{name} must be a sequence of ints; got {describe(shape)}")
+    if any(n < 0 for n in shape):
+        raise ValueError(f"{name} must not hold a negative number; got {shape!r}")
+    return tuple(shape)
+
+
+def check_labels(labels: object, *, name: str) -> list[int]:
+    """An int, or several of them, as a list of Python ints; a bool is no label."""
+    if isinstance(labels, Tensor | np.ndarray | np.generic):
+        labels = labels.tolist()
+    many = labels if isinstance(labels, list | tuple | range) else [labels]
+    found = [
+        int(i)
+        for i in many
+        if isinstance(i, int | np.integer) and not isinstance(i, bool)
+    ]
+    if len(found) < len(many):
+        raise TypeError(
+            f"{name} must be an int or a sequence of ints; got {describe(labels)}"
+        )
+    return found
 
 
 def check_generator(generator: object, *, name: str = "generator") -> torch.Generator:

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from genflow_lite._empirical import EmpiricalDenoiser
+from genflow_lite._posterior import Posterior
 from genflow_lite._shapes import (
     Numbers,
     Points,
@@ -25,10 +26,12 @@ from genflow_lite._shapes import (
     check_count,
     check_finite,
     check_generator,
+    check_labels,
     check_state,
     holds,
     time_like,
 )
+from genflow_lite._spectra import Spectra
 from genflow_lite.paths import GaussianPath
 from genflow_lite.predict import PathDenoiser, check_is_path
 
@@ -41,30 +44,6 @@ Covs = Float[Tensor, "K D D"]
 
 Label = int | Sequence[int]
 """A component of a mixture, or several of them."""
-
-
-class Posterior(NamedTuple):
-    """The law of x0 given x_t: the mixture Σ_k weights_k N(means_k, covs_k).
-
-    weights (B, K), means (B, K, D), covs (B, K, D, D).
-    """
-
-    weights: Tensor
-    means: Tensor
-    covs: Tensor
-
-    @property
-    def mean(self) -> Tensor:
-        """E[x0 | x_t], (B, D)."""
-        return torch.einsum("bk,bkd->bd", self.weights, self.means)
-
-    @property
-    def cov(self) -> Tensor:
-        """Cov[x0 | x_t], (B, D, D): within the components plus between them."""
-        between = self.means - self.mean[:, None]
-        return torch.einsum("bk,bkij->bij", self.weights, self.covs) + torch.einsum(
-            "bk,bki,bkj->bij", self.weights, between, between
-        )
 
 
 class _Local(NamedTuple):
@@ -116,13 +95,14 @@ class GaussianMixture:
             raise ValueError(f"weights must be positive; got {weights.tolist()}")
         if (stds is None) == (covs is None):
             raise ValueError("stds or covs must be given, and not both")
+        weights = weights / weights.max()  # or the sum of large weights overflows
         self.weights: Tensor = weights / weights.sum()
         self.means: Tensor = means
-        self._basis: Tensor | None = None
-        if covs is None:
-            self._eigenvalues = _from_stds(stds, k, d)
-        else:
-            self._eigenvalues, self._basis = _from_covs(covs, k, d)
+        self._spectra = (
+            Spectra.from_stds(stds, k, d)
+            if covs is None
+            else Spectra.from_covs(covs, k, d)
+        )
 
     def __repr__(self) -> str:
         k, d = self.means.shape
@@ -136,7 +116,7 @@ class GaussianMixture:
     @property
     def covs(self) -> Tensor:
         """The covariances C_k, (K, D, D)."""
-        return self._unrotate_matrix(self._eigenvalues[None])[0]
+        return self._spectra.matrices(self._spectra.values[None])[0]
 
     @property
     def cov(self) -> Tensor:
@@ -151,9 +131,8 @@ class GaussianMixture:
         Its weights are those of the components, normalised: the law of x0 given that
         its component is one of these.
         """
-        labels = [label] if isinstance(label, int) else list(label)
-        k = self.means.shape[0]
-        known = all(isinstance(i, int) and 0 <= i < k for i in labels)
+        labels, k = check_labels(label, name="label"), self.means.shape[0]
+        known = all(0 <= i < k for i in labels)
         if not labels or not known or len(set(labels)) != len(labels):
             raise ValueError(
                 f"label must name components from 0 to {k - 1}, each at most once; "
@@ -162,8 +141,7 @@ class GaussianMixture:
         part = object.__new__(GaussianMixture)
         part.means = self.means[labels]
         part.weights = self.weights[labels] / self.weights[labels].sum()
-        part._eigenvalues = self._eigenvalues[labels]
-        part._basis = None if self._basis is None else self._basis[labels]
+        part._spectra = self._spectra[labels]
         return part
 
     @overload
@@ -189,10 +167,8 @@ class GaussianMixture:
         labels = torch.searchsorted(self.weights.cumsum(0), uniform, right=True)
         labels = labels.clamp(max=k - 1)
         z = torch.randn((n, d), dtype=torch.float64, generator=generator)
-        z = self._eigenvalues.sqrt()[labels] * z
-        if self._basis is not None:
-            z = torch.einsum("nij,nj->ni", self._basis[labels], z)
-        x0 = self.means[labels] + z
+        drawn = self._spectra[labels]
+        x0 = self.means[labels] + drawn.unrotate(drawn.values.sqrt() * z[None])[0]
         return (x0, labels) if return_labels else x0
 
     def log_prob(self, x: Points, t: Time, path: GaussianPath) -> Numbers:
@@ -215,9 +191,10 @@ class GaussianMixture:
         covs σ² C_k (α² C_k + σ² I)⁻¹.
         """
         at = self._local(x, t, path)
-        gain = at.alpha * self._eigenvalues / at.var
-        means = self.means + self._unrotate(gain * at.delta)
-        covs = self._unrotate_matrix(self._eigenvalues * at.sigma_sq / at.var)
+        spectra = self._spectra
+        gain = at.alpha * spectra.values / at.var
+        means = self.means + spectra.unrotate(gain * at.delta)
+        covs = spectra.matrices(spectra.values * at.sigma_sq / at.var)
         covs = covs.expand(*means.shape, means.shape[-1])
         return Posterior(at.log_joint.softmax(-1), means, covs)
 
@@ -229,7 +206,7 @@ class GaussianMixture:
         def denoise(x: Tensor, t: Tensor | float) -> Tensor:
             at = mixture._local(x, t, path)
             weights = at.log_joint.softmax(-1)
-            gain = at.alpha * mixture._eigenvalues / at.var
+            gain = at.alpha * mixture._spectra.values / at.var
             moved = mixture._average(weights, gain * at.delta)
             return weights @ mixture.means + moved
 
@@ -249,7 +226,7 @@ class GaussianMixture:
             weights = at.log_joint.softmax(-1)
             t = time_like(t, at.delta)
             alpha_dot = _lay(path.rates(t)[0])
-            var_dot = 2 * at.alpha * alpha_dot * self._eigenvalues
+            var_dot = 2 * at.alpha * alpha_dot * self._spectra.values
             var_dot = var_dot + _lay(path.sigma_sq_rate(t))
             stretched = self._average(weights, 0.5 * var_dot / at.var * at.delta)
             return alpha_dot[..., 0] * (weights @ self.means) + stretched
@@ -266,62 +243,21 @@ class GaussianMixture:
             )
         t = time_like(t, x)
         alpha, sigma_sq = _lay(path.alpha(t)), _lay(path.sigma_sq(t))
-        var = alpha.square() * self._eigenvalues + sigma_sq
+        var = alpha.square() * self._spectra.values + sigma_sq
         if not holds(var > 0):
             raise ValueError(
                 "t reaches sigma = 0, where a mixture with a singular covariance has "
                 "no density; take a larger t"
             )
-        delta = x[:, None] - alpha * self.means
-        if self._basis is not None:
-            delta = torch.einsum("kji,bkj->bki", self._basis, delta)
+        delta = self._spectra.rotate(x[:, None] - alpha * self.means)
         log_normal = -0.5 * (delta.square() / var + (2 * math.pi * var).log()).sum(-1)
         return _Local(alpha, sigma_sq, delta, var, self.weights.log() + log_normal)
 
     def _average(self, weights: Tensor, local: Tensor) -> Tensor:
         """Σ_k weights_k Q_k local_k, (B, D)."""
-        return torch.einsum("bk,bkd->bd", weights, self._unrotate(local))
-
-    def _unrotate(self, local: Tensor) -> Tensor:
-        if self._basis is None:
-            return local
-        return torch.einsum("kij,bkj->bki", self._basis, local)
-
-    def _unrotate_matrix(self, diagonal: Tensor) -> Tensor:
-        if self._basis is None:
-            return torch.diag_embed(diagonal)
-        return torch.einsum("kil,bkl,kjl->bkij", self._basis, diagonal, self._basis)
+        return torch.einsum("bk,bkd->bd", weights, self._spectra.unrotate(local))
 
 
 def _lay(c: Tensor) -> Tensor:
     """A coefficient () or (B,) laid over (B, K, D)."""
     return c.reshape(-1, 1, 1)
-
-
-def _from_stds(stds: object, k: int, d: int) -> Tensor:
-    stds = check_finite(stds, name="stds")
-    if stds.shape not in [(k,), (k, d)]:
-        raise ValueError(
-            f"stds must have shape (K,) = ({k},) or (K, D) = ({k}, {d}); "
-            f"got {tuple(stds.shape)}"
-        )
-    if not holds(stds >= 0):
-        raise ValueError(f"stds must not be negative; got {stds.min().item():.6g}")
-    return (stds if stds.ndim == 2 else stds[:, None].expand(k, d)).square()
-
-
-def _from_covs(covs: object, k: int, d: int) -> tuple[Tensor, Tensor]:
-    covs = check_finite(covs, name="covs")
-    if covs.shape != (k, d, d):
-        raise ValueError(
-            f"covs must have shape (K, D, D) = ({k}, {d}, {d}); got {tuple(covs.shape)}"
-        )
-    size = covs.abs().amax((1, 2), keepdim=True)
-    if not holds((covs - covs.mT).abs() <= 1e-10 * size):
-        raise ValueError("covs must be symmetric")
-    eigenvalues, basis = torch.linalg.eigh(0.5 * (covs + covs.mT))
-    if not holds(eigenvalues >= -1e-10 * size[..., 0]):
-        raise ValueError(
-            f"covs must have no negative eigenvalue; got {eigenvalues.min().item():.6g}"
-        )
-    return eigenvalues.clamp(min=0), basis

@@ -196,6 +196,10 @@ def as_denoiser(
             f"predicts must be 'x0' with precondition='edm'; got {predicts!r}"
         )
     check_positive(sigma_data, name="sigma_data")
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(
+            f"dtype must be a floating-point torch.dtype; got {describe(dtype)}"
+        )
 
     def call(x: Tensor, time: Tensor) -> Tensor:
         arguments = [x.to(dtype), time.to(dtype).expand(x.shape[0])]

@@ -329,6 +329,18 @@ def test_samples_have_the_law_of_the_mixture(kind):
         assert bool(((part.T.cov() - cov).abs() < 4.5 * spread).all())
 
 
+def test_labels_of_any_kind_of_int():
+    one = torch.tensor([1])
+    for label in (1, np.int64(1), one[0], [1], (1,), np.array([1]), one):
+        assert torch.equal(GOOD.given(label).means, GOOD.means[1:])
+
+
+def test_weights_of_any_size_are_only_ratios():
+    law = GaussianMixture(tensor(1e308, 1e308), randn(2, 1), tensor(1.0, 1.0))
+    assert torch.equal(law.weights, tensor(0.5, 0.5))
+    assert law.log_prob(randn(3, 1), 0.5, vp()).isfinite().all()
+
+
 def test_labels_follow_the_weights_even_where_they_do_not_sum_to_one_exactly():
     mixture = GaussianMixture(torch.full((10,), 0.1), randn(10, 1), torch.ones(10))
     _, labels = mixture.sample(20000, generator=generator(), return_labels=True)
@@ -537,6 +549,23 @@ def test_jacobian_of_the_denoiser_is_the_posterior_covariance():
             torch.testing.assert_close(jacobian, ratio * cov, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (1, 2, 2)])
+def test_an_empty_batch_goes_through(shape):
+    x, data = torch.zeros(0, *shape), randn(5, *shape)
+    for t in (tensor(0.4), torch.zeros(0)):
+        assert EmpiricalDenoiser(data, vp())(x, t).shape == (0, *shape)
+    law = GaussianMixture(torch.ones(2), randn(2, 3), torch.ones(2))
+    empty = torch.zeros(0, 3)
+    for found in (
+        law.log_prob(empty, 0.4, vp())[:, None].expand(0, 3),
+        law.score(empty, 0.4, vp()),
+        law.denoiser(vp())(empty, tensor(0.4)),
+        law.velocity(vp())(empty, tensor(0.4)),
+        law.posterior(empty, 0.4, vp()).mean,
+    ):
+        assert found.shape == (0, 3)
+
+
 wrong: Any = genflow_lite  # unchecked, so that bad arguments can be passed
 W, M, S = tensor(0.5, 0.5), randn(2, 3), tensor(1.0, 2.0)
 GOOD: Any = GaussianMixture(W, M, S)
@@ -653,6 +682,11 @@ EYE = torch.eye(3).expand(2, 3, 3)
         (lambda: GOOD.given([]), ValueError, "label must name"),
         (lambda: GOOD.given([0, 0]), ValueError, "label must name"),
         (lambda: GOOD.denoiser(vp(), label=5), ValueError, "label must name"),
+        (lambda: GOOD.given(True), TypeError, "label must be an int"),
+        (lambda: GOOD.given([True, False]), TypeError, "label must be an int"),
+        (lambda: GOOD.given(1.5), TypeError, "label must be an int"),
+        (lambda: GOOD.given(None), TypeError, "label must be an int"),
+        (lambda: GOOD.given("1"), TypeError, "label must be an int"),
         (lambda: GOOD.denoiser("vp"), TypeError, "path must be a GaussianPath"),
         (lambda: GOOD.velocity(None), TypeError, "path must be a GaussianPath"),
         (lambda: GOOD.log_prob(M, 0.5, None), TypeError, "path must be a GaussianPath"),

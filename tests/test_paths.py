@@ -490,6 +490,16 @@ wrong: Any = genflow_lite  # unchecked, so that bad arguments can be passed
             "shape must be",
         ),
         (
+            lambda: wrong.vp().prior((2, True), generator=generator()),
+            TypeError,
+            "shape must be",
+        ),
+        (
+            lambda: wrong.vp().prior((2, -1), generator=generator()),
+            ValueError,
+            "shape must not hold a negative",
+        ),
+        (
             lambda: wrong.vp().mix(randn(2, 3), randn(3, 2), 0.5),
             ValueError,
             "x0 and eps must",

@@ -242,6 +242,17 @@ def test_any_prediction_makes_the_same_denoiser(name, kind):
     assert denoise.path is path
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_float32_output_is_widened_before_it_is_converted(kind):
+    """The conversion has float64's error although the network has float32's."""
+    path, x, t = vp(), randn(4, 3, seed=3), tensor(0.2, 0.4, 0.6, 0.8)
+    out = randn(4, 3, seed=4).to(torch.float32)
+    found = as_denoiser(lambda x, t: out, path, predicts=kind)(x, t)
+    wanted = convert(out.double(), x, t, path, source=kind, target="x0")
+    assert found.dtype == torch.float64
+    assert torch.equal(found, wanted)
+
+
 def test_a_float32_network_serves_a_float64_sampler():
     net = Oracle(MIXTURE, rectified(), "velocity")
     denoise = as_denoiser(net, rectified(), predicts="velocity")
@@ -444,6 +455,18 @@ wrong: Any = genflow_lite  # unchecked, so that bad arguments can be passed
             ),
             ValueError,
             "sigma_data must be",
+        ),
+        (
+            lambda y, x: wrong.as_denoiser(_net, vp(), predicts="x0", dtype="float32"),
+            TypeError,
+            "dtype must be a floating-point torch.dtype",
+        ),
+        (
+            lambda y, x: wrong.as_denoiser(
+                _net, vp(), predicts="x0", dtype=torch.int64
+            ),
+            TypeError,
+            "dtype must be a floating-point torch.dtype",
         ),
         (
             lambda y, x: wrong.as_denoiser(lambda x, t: x[:1], vp(), predicts="x0")(
