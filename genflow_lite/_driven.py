@@ -11,14 +11,24 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
-from genflow_lite._shapes import describe
+from genflow_lite._shapes import check_floating, describe
 
 Coefficient = Callable[[Tensor, Tensor], Tensor | float]
 
 
+def as_float64(value: object, name: str, device: torch.device | None = None) -> Tensor:
+    """A number, a sequence of numbers or a tensor as a float64 tensor."""
+    try:
+        return torch.as_tensor(value, dtype=torch.float64, device=device)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"{name} must be a number or a tensor of numbers; got {describe(value)}"
+        ) from None
+
+
 def check_times(ts: Tensor | Sequence[float], least: int) -> Tensor:
     """``ts`` as a float64 grid, strictly increasing, with at least ``least`` times."""
-    grid = torch.as_tensor(ts, dtype=torch.float64)
+    grid = as_float64(ts, "ts")
     if grid.ndim != 1 or len(grid) < least:
         raise ValueError(
             f"ts must be a 1-D grid of at least {least} times; "
@@ -33,14 +43,13 @@ def check_times(ts: Tensor | Sequence[float], least: int) -> Tensor:
 
 
 def check_paths(w: Tensor, name: str = "w") -> Tensor:
-    """Paths w of shape (n, T, *S), or an error that names them."""
-    if not isinstance(w, Tensor):
-        raise TypeError(f"{name} must be a tensor; got {describe(w)}")
+    """Paths w of shape (n, T, *S), widened to float64, or an error that names them."""
+    w = check_floating(w, name=name)
     if w.ndim < 2:
         raise ValueError(
             f"{name} must have shape (n, T, *S), paths then times; got {tuple(w.shape)}"
         )
-    return w
+    return w.to(torch.float64)
 
 
 def check_match(grid: Tensor, w: Tensor) -> None:
@@ -70,10 +79,11 @@ def sde_euler(
     x: the start, a number or a tensor that broadcasts to (n, *S). w: (n, T, *S).
     Yields T fresh tensors (n, *S), the start included.
 
-    Raises ValueError at the call for arguments that do not fit together, and at the
-    step for a coefficient of the wrong shape. Source: Kloeden and Platen (1992), 10.2.
+    Raises TypeError or ValueError at the call for arguments of another kind or that do
+    not fit together, and at the step for a coefficient of the wrong kind or shape.
+    Source: Kloeden and Platen (1992), 10.2.
     """
-    grid, start = _sde_arguments(x, ts, w)
+    grid, start, w = _sde_arguments(drift, diffusion, x, ts, w)
 
     def steps() -> Iterator[Tensor]:
         state = start
@@ -106,7 +116,7 @@ def sde_milstein(
     diffusion is found by a test of its Jacobian at (x, ts[0]) and raises ValueError
     at the call. Source: Milstein (1975); Kloeden and Platen (1992), 10.3.
     """
-    grid, start = _sde_arguments(x, ts, w)
+    grid, start, w = _sde_arguments(drift, diffusion, x, ts, w)
 
     def b_and_slope(state: Tensor, t: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
         b, slope, *_ = jvp(
@@ -141,16 +151,25 @@ def sde_milstein(
 
 
 def _sde_arguments(
-    x: Tensor | float, ts: Tensor | Sequence[float], w: Tensor
-) -> tuple[Tensor, Tensor]:
-    grid = check_times(ts, 2)
-    check_match(grid, check_paths(w))
+    drift: Coefficient,
+    diffusion: Coefficient,
+    x: Tensor | float,
+    ts: Tensor | Sequence[float],
+    w: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    grid, w = check_times(ts, 2), check_paths(w)
+    check_match(grid, w)
+    for name, function in (("drift", drift), ("diffusion", diffusion)):
+        if not callable(function):
+            raise TypeError(
+                f"{name} must be a function (x, t); got {describe(function)}"
+            )
     shape = (w.shape[0], *w.shape[2:])
-    start = torch.as_tensor(x, dtype=torch.float64, device=w.device)
+    start = as_float64(x, "x", w.device)
     if not torch.isfinite(start).all():
         raise ValueError("x must be finite")
     try:
-        return grid.to(w.device), start.expand(shape).clone()
+        return grid.to(w.device), start.expand(shape).clone(), w
     except RuntimeError:
         raise ValueError(
             f"x must broadcast to (n, *S) = {shape}, the shape of w without its time "
@@ -159,7 +178,7 @@ def _sde_arguments(
 
 
 def _coefficient(name: str, fn: Coefficient, x: Tensor, t: Tensor) -> Tensor:
-    value = torch.as_tensor(fn(x, t), dtype=x.dtype, device=x.device)
+    value = as_float64(fn(x, t), f"what {name} returns", x.device)
     try:
         return value.expand(x.shape)
     except RuntimeError:

@@ -16,13 +16,14 @@ import torch
 from torch import Generator, Tensor
 
 from genflow_lite._driven import (
+    as_float64,
     check_match,
     check_paths,
     check_times,
     sde_euler,
     sde_milstein,
 )
-from genflow_lite._shapes import check_count, check_generator, describe
+from genflow_lite._shapes import check_count, check_generator, check_shape, describe
 
 __all__ = [
     "bridge",
@@ -63,11 +64,13 @@ def wiener(
     from N(0, ts[0]), so it is exactly 0 when ts[0] = 0. With ``shape`` every
     component is a Wiener process of its own, independent of the others.
 
-    Raises ValueError unless ts is strictly increasing from ts[0] ≥ 0 and n ≥ 1.
+    Raises ValueError unless ts is strictly increasing from ts[0] ≥ 0 and n ≥ 1, and
+    TypeError for arguments of another kind.
     Source: Øksendal (2003), section 2.2.
     """
     grid = check_times(ts, 1)
-    z = _normal((check_count(n, name="n"), len(grid), *shape), generator)
+    size = (check_count(n, name="n"), len(grid), *check_shape(shape))
+    z = _normal(size, generator)
     steps = torch.cat([grid[:1], grid.diff()]).sqrt().to(z.device)
     return (_along_time(steps, z) * z).cumsum(dim=1)
 
@@ -88,15 +91,18 @@ def bridge(
     (s − t₀)(t₁ − t)/(t₁ − t₀) for s ≤ t. ``a`` and ``b`` are numbers or tensors that
     broadcast to (n, *shape); both ends are met exactly.
 
-    Raises ValueError for fewer than two times or ends that do not broadcast.
+    Raises ValueError for fewer than two times and for ends that are not finite or do
+    not broadcast, and TypeError for arguments of another kind.
     Source: Karatzas and Shreve (1991), section 5.6.B.
     """
-    grid = check_times(ts, 2)
+    grid, n, shape = check_times(ts, 2), check_count(n, name="n"), check_shape(shape)
     ends = []
     for name, value in (("a", a), ("b", b)):
-        end = torch.as_tensor(value, dtype=torch.float64)
+        end = as_float64(value, name)
+        if not torch.isfinite(end).all():
+            raise ValueError(f"{name} must be finite; it holds an infinity or NaN")
         try:
-            ends.append(end.expand(check_count(n, name="n"), *shape))
+            ends.append(end.expand(n, *shape))
         except RuntimeError:
             raise ValueError(
                 f"{name} must broadcast to (n, *shape) = {(n, *shape)}; "
@@ -120,7 +126,8 @@ def refine(
     known as it was, ``w2[:, ::2]`` equals ``w``, and the finer path is again a Wiener
     path: this is Lévy's construction, one level at a time.
 
-    Raises ValueError unless w has shape (n, T, *S) with T = len(ts) ≥ 2.
+    Raises ValueError unless w has shape (n, T, *S) with T = len(ts) ≥ 2, and TypeError
+    for a w that is not a floating-point tensor.
     Source: Karatzas and Shreve (1991), section 2.3.
     """
     grid, w = check_times(ts, 2), check_paths(w)
@@ -138,9 +145,9 @@ def refine(
 
 def _integrand(f: Tensor, w: Tensor) -> Tensor:
     """f as (n or 1, T, *S or 1s), aligned with w from the left."""
-    if not isinstance(f, Tensor):
-        raise TypeError(f"f must be a tensor; got {describe(f)}")
-    full = f[None] if f.ndim == 1 else f
+    if not isinstance(f, Tensor) or f.is_complex():
+        raise TypeError(f"f must be a tensor of real numbers; got {describe(f)}")
+    full = (f[None] if f.ndim == 1 else f).to(torch.float64)
     if full.ndim <= w.ndim:
         full = full.reshape(*full.shape, *[1] * (w.ndim - full.ndim))
         if full.shape[1] == w.shape[1] and all(
@@ -168,8 +175,8 @@ def ito_sum(f: Tensor, w: Tensor) -> Tensor:
 
     Raises ValueError if f does not fit w. Source: Itô (1944); Øksendal (2003), 3.1.
     """
-    f = _integrand(f, check_paths(w))
-    return _running(f[:, :-1] * w.diff(dim=1))
+    w = check_paths(w)
+    return _running(_integrand(f, w)[:, :-1] * w.diff(dim=1))
 
 
 def stratonovich_sum(f: Tensor, w: Tensor) -> Tensor:
@@ -180,7 +187,8 @@ def stratonovich_sum(f: Tensor, w: Tensor) -> Tensor:
 
     Raises ValueError if f does not fit w. Source: Stratonovich (1966).
     """
-    f = _integrand(f, check_paths(w))
+    w = check_paths(w)
+    f = _integrand(f, w)
     return _running((f[:, :-1] + f[:, 1:]) / 2 * w.diff(dim=1))
 
 

@@ -17,7 +17,12 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from genflow_lite._shapes import check_count, check_floating, check_generator
+from genflow_lite._shapes import (
+    check_count,
+    check_floating,
+    check_generator,
+    check_positive,
+)
 
 __all__ = ["TwoSample", "energy_distance", "frechet_distance", "mmd", "sliced_w2"]
 
@@ -76,20 +81,24 @@ def mmd(
 
     No units; mean zero for equal laws, so it can be slightly negative. The bandwidth
     h is in the units of x; by default it is the median of all pairwise distances of
-    the pooled sample (beyond 2000 points: of an evenly spaced subset of the points
-    in lexicographic order), which depends neither on chance nor on the labels.
+    the pooled sample (the lower one of two; beyond 2000 points that of 2000 of them,
+    evenly spaced in lexicographic order), which depends neither on chance nor on the
+    labels.
 
-    Raises as ``energy_distance``, and ValueError for a bandwidth that is not positive.
+    Raises as ``energy_distance``, TypeError for a bandwidth that is not a number, and
+    ValueError for one that is not positive and finite or for a median of 0.
     Source: Gretton et al. (2012), Lemma 6.
     """
     x, y = _samples(x, y)
-    h = _median_distance(torch.cat([x, y])) if bandwidth is None else float(bandwidth)
-    if not (math.isfinite(h) and h > 0):
-        came = "a median distance of 0" if bandwidth is None else f"{bandwidth!r}"
-        raise ValueError(f"bandwidth must be a positive number; got {came}")
+    if bandwidth is None:
+        h = _median_distance(torch.cat([x, y]))
+        if h == 0:
+            raise ValueError("bandwidth must be given where the median distance is 0")
+    else:
+        h = check_positive(bandwidth, name="bandwidth")
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return _distance(a, b).square_().mul_(-0.5 / h**2).exp_()
+        return _distance(a, b).div_(h).square_().mul_(-0.5).exp_()
 
     sums = _block_sums(x, y, kernel, _shuffles(x, y, permutations, generator))
     return _two_sample(_within_minus_between(sums, len(x), len(y), diagonal=1.0))

@@ -326,6 +326,26 @@ def test_states_are_fresh(scheme) -> None:
     assert (start == 1).all()
 
 
+def test_paths_are_float64_whatever_they_came_as() -> None:
+    coarse = wiener(UNEVEN, 3, generator=gen(1)).to(torch.float32)
+    ts2, fine = refine(UNEVEN, coarse, generator=gen(2))
+    exact = refine(UNEVEN, coarse.double(), generator=gen(2))[1]
+    assert ts2.dtype == fine.dtype == F64
+    assert torch.equal(fine, exact)
+    f = torch.arange(6, dtype=F64)
+    for running in (
+        ito_sum(f, coarse),
+        stratonovich_sum(f, coarse),
+        quadratic_variation(coarse),
+        total_variation(coarse),
+    ):
+        assert running.dtype == F64
+    assert torch.equal(ito_sum(f, coarse), ito_sum(f, coarse.double()))
+    states = sde_euler(gbm_drift, gbm_noise, 1.0, UNEVEN, coarse)
+    same = sde_euler(gbm_drift, gbm_noise, 1.0, UNEVEN, coarse.double())
+    assert all(map(torch.equal, states, same))
+
+
 # --- refusals ------------------------------------------------------------------------
 
 W = torch.zeros(2, 6, dtype=F64)
@@ -343,6 +363,9 @@ W = torch.zeros(2, 6, dtype=F64)
         (lambda: bridge([1.0], 0.0, 0.0, 2, generator=gen()), "ts .*2"),
         (lambda: bridge(UNEVEN, torch.zeros(3), 0.0, 2, generator=gen()), "a must"),
         (lambda: bridge(UNEVEN, 0.0, torch.zeros(3), 2, generator=gen()), "b must"),
+        (lambda: bridge(UNEVEN, math.nan, 0.0, 2, generator=gen()), "a must .*finite"),
+        (lambda: bridge(UNEVEN, 0.0, math.inf, 2, generator=gen()), "b must .*finite"),
+        (lambda: wiener(UNEVEN, 2, shape=(3, -1), generator=gen()), "shape must"),
         (lambda: refine(UNEVEN[:-1], W, generator=gen()), "w must"),
         (lambda: ito_sum(W[:, :-1], W), "f must"),
         (lambda: stratonovich_sum(torch.zeros(3, 6), W), "f must"),
@@ -376,7 +399,20 @@ def test_bad_values_are_named(call, names: str) -> None:
         (lambda: wiener(UNEVEN, wrong(2.0), generator=gen()), "n must be an int"),
         (lambda: wiener(UNEVEN, 2, generator=wrong(3)), "generator must"),
         (lambda: ito_sum(wrong(1.0), W), "f must be a tensor"),
-        (lambda: ito_sum(W, wrong([1.0])), "w must be a tensor"),
+        (lambda: ito_sum(W, wrong([1.0])), "w must be a floating-point tensor"),
+        (lambda: refine(UNEVEN, W.long(), generator=gen()), "w must be a floating"),
+        (lambda: quadratic_variation(W * 1j), "w must be a floating"),
+        (lambda: ito_sum(W * 1j, W), "f must be"),
+        (lambda: wiener(wrong("abc"), 2, generator=gen()), "ts must"),
+        (lambda: wiener(UNEVEN, 2, shape=wrong(3), generator=gen()), "shape must"),
+        (lambda: bridge(UNEVEN, wrong("a"), 0.0, 2, generator=gen()), "a must"),
+        (lambda: sde_euler(wrong(None), gbm_noise, 1.0, UNEVEN, W), "drift must"),
+        (lambda: sde_milstein(gbm_drift, wrong(2), 1.0, UNEVEN, W), "diffusion must"),
+        (lambda: sde_euler(gbm_drift, gbm_noise, wrong("1"), UNEVEN, W), "x must"),
+        (
+            lambda: list(sde_euler(wrong(lambda x, t: "a"), gbm_noise, 1.0, UNEVEN, W)),
+            "what drift returns must be",
+        ),
     ],
 )
 def test_bad_types_are_named(call, names: str) -> None:

@@ -159,6 +159,35 @@ def test_null_is_the_distance_over_all_relabellings(fn) -> None:
     assert got.p_value == pytest.approx(share, abs=4 * 0.5 / 4000**0.5)
 
 
+def test_null_statistics_from_every_single_shuffle(monkeypatch) -> None:
+    """Mean, deviation and p-value by hand from the labellings that were drawn."""
+    x, y = normal(4, seed=25), normal(3, seed=33)
+    drawn = []
+    shuffles = metrics._shuffles
+
+    def recorded(*args) -> torch.Tensor:
+        drawn.append(shuffles(*args))
+        return drawn[-1]
+
+    monkeypatch.setattr(metrics, "_shuffles", recorded)
+    got = energy_distance(x, y, permutations=9, generator=gen(4))
+    pooled = torch.cat([x, y])
+    values = [brute(pooled[row == 1], pooled[row == 0], distance) for row in drawn[0]]
+    assert len(values) == 10
+    assert (drawn[0].sum(1) == 4).all()
+    mean = sum(values[1:]) / 9
+    spread = math.sqrt(sum((v - mean) ** 2 for v in values[1:]) / 9)
+    extreme = sum(v >= values[0] - 1e-12 for v in values[1:])
+    assert 0 < extreme < 9
+    expected = (values[0], mean, spread, (1 + extreme) / 10)
+    assert got == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_p_value_is_never_zero() -> None:
+    far = energy_distance(X, Y + 99, permutations=9, generator=gen(5))
+    assert far.p_value == pytest.approx(1 / 10, rel=1e-12)
+
+
 def test_p_values_are_valid_under_the_null_and_small_far_from_it() -> None:
     g = gen(10)
     p = torch.tensor(
@@ -200,6 +229,23 @@ def test_median_of_many_points_depends_on_neither_order_nor_labels() -> None:
     pooled = torch.cat([x, y])
     exact = float(torch.pdist(pooled).median())
     assert metrics._median_distance(pooled) == pytest.approx(exact, rel=0.02)
+
+
+def test_median_of_many_points_takes_an_even_share_in_lexicographic_order() -> None:
+    # First coordinates that tie: the second decides, and only among those.
+    n = 4001
+    first = torch.arange(n, dtype=F64).div(40, rounding_mode="floor")
+    points = torch.stack([first, normal(n, seed=27)], 1)
+    ordered = torch.tensor(sorted(points.tolist()), dtype=F64)
+    pick = [round(i * (n - 1) / 1999) for i in range(2000)]
+    gaps = torch.pdist(ordered[pick]).sort().values
+    got = metrics._median_distance(points)
+    assert got == pytest.approx(float(gaps[(len(gaps) - 1) // 2]), rel=1e-12)
+
+
+def test_mmd_of_a_bandwidth_that_separates_every_point() -> None:
+    # h² underflows here; every kernel value between two points is 0.
+    assert mmd(X, Y, bandwidth=1e-200).value == 0
 
 
 # --- sliced Wasserstein --------------------------------------------------------------
@@ -329,6 +375,8 @@ def test_bad_samples_are_named(fn) -> None:
         (lambda: energy_distance(X, Y, permutations=3), TypeError, "generator"),
         (lambda: mmd(X, Y, bandwidth=0.0), ValueError, "bandwidth"),
         (lambda: mmd(X, Y, bandwidth=math.nan), ValueError, "bandwidth"),
+        (lambda: mmd(X, Y, bandwidth=wrong("0.5")), TypeError, "bandwidth"),
+        (lambda: mmd(X, Y, bandwidth=True), TypeError, "bandwidth"),
         (lambda: mmd(X[:2] * 0, Y[:2] * 0), ValueError, "bandwidth.*median"),
         (lambda: sliced_w2(X, Y, projections=0, generator=gen()), ValueError, "projec"),
         (lambda: sliced_w2(X, Y, generator=wrong(None)), TypeError, "generator"),
