@@ -258,6 +258,17 @@ def test_wide_copies_and_byte_copies_are_checked() -> None:
         kernel(body)(1, 1, (np.zeros(64, np.float32), N(57)))
 
 
+def test_accesses_that_reach_over_an_end_are_seen() -> None:
+    x = np.zeros(63, np.float32)
+    for body in ("((float4*)x)[15] = float4();", "((float2*)x)[31] = float2();"):
+        with pytest.raises(KernelError, match=r"element \d+ of argument 1"):
+            kernel(body)(1, 1, (x, N(0)))
+    kernel("((float4*)x)[14] = float4();")(1, 1, (x, N(0)))
+    whole = np.zeros(64, np.float32)
+    with pytest.raises(KernelError, match=r"load of 4 .* element -1 "):
+        kernel("x[0] = *(float*)((char*)x - 4);")(1, 1, (whole[1:], N(0)))
+
+
 # ---- what is refused ----
 
 REFUSED = [

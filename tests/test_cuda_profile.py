@@ -118,14 +118,11 @@ def test_divergence_makes_requests_of_their_own() -> None:
     for line in (4, 6):
         load = p.lines[line].access["global load"]
         assert (load.requests, load.lanes, load.sectors) == (1, 16, 4)
-    p = run("y[t] = t % 3 ? x[t] : x[t + 64];")
-    load = p.lines[3].access["global load"]
-    assert (load.requests, load.lanes) == (2, 32)
 
 
 def test_divergent_loops_are_paired_by_iteration() -> None:
     p = run("for (int i = 0; i <= t; ++i)\n  y[t] += x[i];")
-    load = p.lines[4].access["global load"]
+    load = p.total("global load")
     # Iteration i is made by the lanes t >= i, all at x[i]. y[t] is loaded once,
     # and then kept in a register, but stored each time.
     lanes = sum(32 - i for i in range(32))
@@ -381,7 +378,7 @@ def test_syncwarp_is_transitive() -> None:
 
 def test_equal_stores_are_a_note_and_different_ones_a_race() -> None:
     body = "__shared__ float s[2];\ns[1] = {};\n__syncthreads();\ny[t] = s[1];"
-    p = run(body.format("5.0f"))
+    p = run(body.format("n + 5.0f"))
     assert not p.errors
     assert [f.kind for f in p.notes] == ["equal writes"]
     p = run(body.format("t"))

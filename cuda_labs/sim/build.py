@@ -7,10 +7,13 @@ everything that went into them, so a second call finds the first one's work.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
+import importlib.util
 import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,15 +58,52 @@ _GNU_PROFILE = shlex.split(
     "-fno-split-paths -fno-unswitch-loops -fno-peel-loops -fno-ipa-cp-clone "
     "-fno-split-loops -fno-reorder-blocks-and-partition -fno-ipa-icf"
 )
-FLAVOURS = {
-    "fast": [],
-    "checked": _GNU_CHECKED,
-    "profile": [*_GNU_CHECKED, *_GNU_PROFILE],
-}
+_ZIG = shlex.split("-fno-sanitize=undefined -gline-tables-only")
+_ZIG_CHECKS = "array-bounds,integer-divide-by-zero,shift-exponent,float-cast-overflow"
+_ZIG_CHECKED = shlex.split(
+    f"-Xclang -fsanitize=thread,{_ZIG_CHECKS} -Xclang -fsanitize-recover={_ZIG_CHECKS} "
+    "-fno-vectorize -fno-slp-vectorize -fno-unroll-loops "
+    "-mllvm -tsan-instrument-func-entry-exit=0 "
+    "-mllvm -tsan-instrument-read-before-write=1 "
+    "-mllvm -tsan-instrument-atomics=0 -mllvm -tsan-distinguish-volatile=1 "
+    "-mllvm -disable-loop-idiom-all"
+)
+# The option that -Xclang -fsanitize-coverage-type=3 sets is "every edge".
+_ZIG_PROFILE = shlex.split(
+    "-Xclang -fsanitize-coverage-type=3 -Xclang -fsanitize-coverage-trace-pc "
+    "-Xclang -fsanitize-coverage-no-prune "
+    "-mllvm -jump-threading-threshold=0 -mllvm -simplifycfg-sink-common=0 "
+    "-mllvm -simplifycfg-hoist-common=0"
+)
+_ENTRY_ON, _ENTRY_OFF = (f"-tsan-instrument-func-entry-exit={n}" for n in (1, 0))
+
+
+def _flags(family: str, flavour: str) -> list[str]:
+    """Compiler flags of a flavour: "fast", "checked" or "profile"."""
+    if flavour not in FLAVOURS:
+        raise ValueError(f"flavour: one of {FLAVOURS}, got {flavour!r}")
+    own, checked, profile = {
+        "gnu": (_GNU, _GNU_CHECKED, _GNU_PROFILE),
+        "zig": (_ZIG, _ZIG_CHECKED, _ZIG_PROFILE),
+    }[family]
+    flags = [*_COMMON, *own]
+    if flavour != "fast":
+        flags += checked
+    if flavour == "profile":
+        flags = [_ENTRY_ON if f == _ENTRY_OFF else f for f in flags] + profile
+    return flags
+
+
+FLAVOURS = ("fast", "checked", "profile")
 _HOST = shlex.split(
     "-std=c++17 -O2 -fno-omit-frame-pointer -fno-exceptions -fno-rtti -rdynamic"
 )
-_HOST_LIBRARIES = shlex.split("-Wl,--no-as-needed -lm -ldl")
+_HOST_LIBRARIES = {
+    "gnu": shlex.split("-Wl,--no-as-needed -lm -ldl"),
+    "zig": shlex.split(
+        "-nostdlib++ -fno-sanitize=undefined -Wl,--no-as-needed -lm -ldl"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -79,20 +119,36 @@ class Built:
         return sum((v.size + 15) // 16 * 16 for v in self.image.shared)
 
 
-def compiler() -> str:
-    """Path of the C++ compiler: $CUDA_LABS_CXX, else g++ on the PATH.
+@dataclass(frozen=True)
+class Compiler:
+    """A C++ compiler: its command, its family of flags, and what it is."""
 
-    Raises `CompilerMissing` when there is none.
+    command: tuple[str, ...]
+    family: str
+    identity: str
+
+
+def compiler() -> Compiler:
+    """g++ when it is on the PATH, else the compiler of the ziglang wheel.
+
+    $CUDA_LABS_CXX chooses: "zig", or the name or path of a g++. Raises
+    `CompilerMissing`, with the command that installs one, when there is none.
     """
-    asked = os.environ.get("CUDA_LABS_CXX")
-    found = shutil.which(asked) if asked else shutil.which("g++")
-    if found is None:
-        wanted = asked or "g++"
-        raise CompilerMissing(
-            f"the simulator needs a C++ compiler, and {wanted} is not installed: "
-            "sudo apt-get install g++"
-        )
-    return found
+    asked = os.environ.get("CUDA_LABS_CXX", "")
+    found = None if asked == "zig" else shutil.which(asked or "g++")
+    if found is not None:
+        stat = Path(found).stat()
+        identity = f"{found} {stat.st_size} {stat.st_mtime_ns}"
+        return Compiler((found,), "gnu", identity)
+    if asked in ("", "zig") and importlib.util.find_spec("ziglang") is not None:
+        version = importlib.metadata.version("ziglang")
+        command = (sys.executable, "-m", "ziglang", "c++")
+        return Compiler(command, "zig", f"zig {version}")
+    missing = asked or "g++"
+    raise CompilerMissing(
+        f"the simulator needs a C++ compiler, and {missing} is not installed: "
+        "pip install ziglang"
+    )
 
 
 @lru_cache(maxsize=256)
@@ -116,9 +172,9 @@ def kernel(
         f'#line 1 "{SOURCE_NAME}"\n{translate(source)}\n'
         f'#line 1 "entry"\nSIM_ENTRY({name})\n'
     )
-    flags = [*_COMMON, *_GNU, *FLAVOURS[flavour]]
-    flags += ["-I", str(INCLUDE), "-x", "c++", "-"]
-    path = _cached(flags, text, ".so", _header_digest(INCLUDE))
+    tool = compiler()
+    flags = [*_flags(tool.family, flavour), "-I", str(INCLUDE), "-x", "c++", "-"]
+    path = _cached(tool, flags, text, ".so", _header_digest(INCLUDE))
     built = Built(path, elf.read_image(path))
     _check_variables(source, built)
     return built
@@ -134,8 +190,10 @@ def _directive(option: str) -> str:
 @lru_cache(maxsize=1)
 def host() -> Path:
     """The program in which kernels run, compiled once."""
-    flags = [*_HOST, *(str(FOLDER / part) for part in PARTS), *_HOST_LIBRARIES]
-    return _cached(flags, "", "", _header_digest(FOLDER))
+    tool = compiler()
+    parts = (str(FOLDER / part) for part in PARTS)
+    flags = [*_HOST, *parts, *_HOST_LIBRARIES[tool.family]]
+    return _cached(tool, flags, "", "", _header_digest(FOLDER))
 
 
 @lru_cache(maxsize=2)
@@ -147,10 +205,10 @@ def _header_digest(folder: Path) -> bytes:
     return digest.digest()
 
 
-def _cached(flags: Sequence[str], text: str, suffix: str, extra: bytes) -> Path:
-    tool = compiler()
-    stat = Path(tool).stat()
-    identity = f"{tool} {stat.st_size} {stat.st_mtime_ns} {flags!r}"
+def _cached(
+    tool: Compiler, flags: Sequence[str], text: str, suffix: str, extra: bytes
+) -> Path:
+    identity = f"{tool.identity} {flags!r}"
     digest = hashlib.sha256(identity.encode() + b"\0" + text.encode() + extra)
     path = cache_folder() / (digest.hexdigest()[:40] + suffix)
     if path.exists():
@@ -160,7 +218,7 @@ def _cached(flags: Sequence[str], text: str, suffix: str, extra: bytes) -> Path:
     partial = Path(name)
     try:
         done = subprocess.run(
-            [tool, *flags, "-o", name],
+            [*tool.command, *flags, "-o", name],
             input=text,
             capture_output=True,
             text=True,

@@ -88,7 +88,8 @@ extern "C" {
   void __ubsan_handle_shift_out_of_bounds(Place *place, uintptr_t,
                                           uintptr_t by) {
     char text[80];
-    snprintf(text, sizeof text, "%ld", (long)by);
+    long amount = by >> 32 ? (long)by : (long)(int32_t)by;
+    snprintf(text, sizeof text, "%ld", amount);
     ubsan(SHIFT, place, text);
   }
   void __ubsan_handle_divrem_overflow(Place *place, uintptr_t, uintptr_t) {

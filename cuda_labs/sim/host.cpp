@@ -248,6 +248,8 @@ int main(int count, char **argument) {
   rlimit none = {0, 0};
   setrlimit(RLIMIT_CORE, &none);
   signal(SIGINT, SIG_IGN);  // the parent decides
+  // Kernels call its functions; a linker may leave it out as unused here.
+  dlopen("libm.so.6", RTLD_NOW | RTLD_GLOBAL);
   stack_t alternate = {};
   alternate.ss_size = 64 << 10;
   alternate.ss_sp = malloc(alternate.ss_size);

@@ -99,12 +99,12 @@ SIM_INLINE unsigned min(unsigned a, int b) { return min(a, (unsigned)b); }
 // As fmax: of a number and a NaN the number is returned.
 SIM_INLINE float max(float a, float b) { return fmaxf(a, b); }
 SIM_INLINE float min(float a, float b) { return fminf(a, b); }
-SIM_INLINE double max(double a, double b) { return fmax(a, b); }
-SIM_INLINE double min(double a, double b) { return fmin(a, b); }
-SIM_INLINE double max(float a, double b) { return fmax(a, b); }
-SIM_INLINE double max(double a, float b) { return fmax(a, b); }
-SIM_INLINE double min(float a, double b) { return fmin(a, b); }
-SIM_INLINE double min(double a, float b) { return fmin(a, b); }
+SIM_INLINE double max(double a, double b) { return fmax((double)a, (double)b); }
+SIM_INLINE double min(double a, double b) { return fmin((double)a, (double)b); }
+SIM_INLINE double max(float a, double b) { return fmax((double)a, (double)b); }
+SIM_INLINE double max(double a, float b) { return fmax((double)a, (double)b); }
+SIM_INLINE double min(float a, double b) { return fmin((double)a, (double)b); }
+SIM_INLINE double min(double a, float b) { return fmin((double)a, (double)b); }
 SIM_INLINE int umax(unsigned a, unsigned b) { return (int)max(a, b); }
 SIM_INLINE int umin(unsigned a, unsigned b) { return (int)min(a, b); }
 

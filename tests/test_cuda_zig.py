@@ -1,0 +1,39 @@
+"""The simulator with the compiler of the ziglang wheel alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+CHOSEN = {
+    "test_cuda_ladders.py": "is_right and checked and (matmul or scan)",
+    "test_cuda_profile.py": "strided or nested or break or lock or tell",
+    "test_cuda_errors.py": "recursion or silent or over_an_end",
+}
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("ziglang") is None, reason="no zig: pip install ziglang"
+)
+@pytest.mark.skipif(os.environ.get("CUDA_LABS_CXX") == "zig", reason="it is zig")
+@pytest.mark.parametrize("file", sorted(CHOSEN))
+def test_the_same_tests_pass_with_zig(file: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", str(TESTS / file)]
+    command += ["-k", CHOSEN[file], "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "CUDA_LABS_CXX": "zig"},
+        cwd=TESTS.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " passed" in done.stdout
