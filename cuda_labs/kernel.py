@@ -5,6 +5,9 @@
 
 With NumPy arrays the kernel runs on the simulator, with CuPy arrays on the
 GPU. The source is the same, and so is the call.
+
+A simulated kernel runs in a process of its own, so its mistakes end in an error
+and touch nothing else. This contains accidents; it is no security sandbox.
 """
 
 from __future__ import annotations
@@ -32,8 +35,10 @@ class Kernel:
         name: the kernel's name; a template instance is named as in C++,
             "scale<float>".
         checked: find errors while running (the default), or run as fast as
-            the simulator can. A source that uses `volatile` is always checked,
-            since only then a thread that waits lets others go on.
+            the simulator can, for kernels that pass the checks: addresses,
+            shifts and conversions out of range are then not noticed. A source
+            that uses `volatile` is always checked, since only then a thread
+            that waits lets others go on.
         options: "-DNAME=VALUE" and "-UNAME" for the preprocessor.
 
     Compilation waits for the first use.

@@ -10,56 +10,17 @@ contract: block, grid, what must be zero before, which sizes it takes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cuda_labs import arguments, check, reference
+from cuda_labs import check
 from cuda_labs.kernel import Kernel
+from cuda_labs.operations import OPERATIONS, Operation, Plan
 from cuda_labs.sim.profile import Profile
 
 FOLDER = Path(__file__).parent / "kernels"
-
-
-@dataclass(frozen=True)
-class Launch:
-    """One launch: grid, block, arguments in the kernel's order."""
-
-    grid: tuple[int, ...]
-    block: tuple[int, ...]
-    args: tuple[Any, ...]
-    shared_mem: int = 0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The launches that compute an operation, and the array that then holds it."""
-
-    launches: tuple[Launch, ...]
-    output: Any
-
-
-@dataclass(frozen=True)
-class Operation:
-    """What all rungs of a ladder share.
-
-    plan(rung, inputs) -> Plan; judge(inputs) -> (expected, K, scale) for
-    `check.agree`; sample(shape, rng) -> inputs; shapes: sizes that every test
-    uses, among them 1, a prime and what is no multiple of a tile. special: the
-    shapes, and rounds: the dtype of the inputs, of a rung that has its own.
-    """
-
-    name: str
-    plan: Callable[[str, tuple[Any, ...]], Plan]
-    judge: Callable[..., tuple[Any, int, Any]]
-    sample: Callable[[tuple[int, ...], np.random.Generator], tuple[Any, ...]]
-    shapes: tuple[tuple[int, ...], ...]
-    special: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
-    rounds: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,7 +75,7 @@ class Rung:
 
 def operations() -> tuple[str, ...]:
     """Names of all ladders."""
-    return tuple(sorted(_OPERATIONS))
+    return tuple(sorted(OPERATIONS))
 
 
 def rungs(operation: str) -> tuple[str, ...]:
@@ -138,197 +99,10 @@ def load(operation: str, rung: int | str, *, checked: bool = True) -> Rung:
         raise ValueError(f"rung: one of {', '.join(names)}, got {rung!r}")
     path = FOLDER / operation / f"{found[0]}.cu"
     kernel = Kernel.from_file(path, checked=checked)
-    return Rung(_OPERATIONS[operation], found[0], kernel)
+    return Rung(OPERATIONS[operation], found[0], kernel)
 
 
 def _known(operation: str) -> None:
-    if operation not in _OPERATIONS:
+    if operation not in OPERATIONS:
         names = ", ".join(operations())
         raise ValueError(f"operation: one of {names}, got {operation!r}")
-
-
-def _array(like: Any, shape: Sequence[int], dtype: Any, fill: float) -> Any:
-    """A filled array where `like` lives."""
-    if arguments.is_device_array(like):
-        import cupy  # pyright: ignore[reportMissingImports]
-
-        return cupy.full(tuple(shape), fill, dtype)
-    return np.full(tuple(shape), fill, dtype)
-
-
-def _up(a: int, b: int) -> int:
-    return -(-a // b)
-
-
-def _vector_add(rung: str, inputs: tuple[Any, ...]) -> Plan:
-    a, b = inputs
-    out = _array(a, a.shape, np.float32, np.nan)
-    grid = _up(a.size, 256) if rung == "01_naive" else min(_up(a.size, 256), 264)
-    args = (a, b, out, np.int32(a.size))
-    return Plan((Launch((grid,), (256,), args),), out)
-
-
-def _transpose(_: str, inputs: tuple[Any, ...]) -> Plan:
-    (a,) = inputs
-    rows, cols = a.shape
-    out = _array(a, (cols, rows), np.float32, np.nan)
-    grid = (_up(cols, 32), _up(rows, 32))
-    args = (a, out, np.int32(rows), np.int32(cols))
-    return Plan((Launch(grid, (32, 8), args),), out)
-
-
-def _reduction(rung: str, inputs: tuple[Any, ...]) -> Plan:
-    (x,) = inputs
-    grid = min(_up(x.size, 256), 264)
-    n = np.int32(x.size)
-    if rung != "04_two_pass":
-        out = _array(x, (1,), np.float32, 0.0)
-        return Plan((Launch((grid,), (256,), (x, out, n)),), out)
-    part = _array(x, (grid,), np.float32, np.nan)
-    out = _array(x, (1,), np.float32, np.nan)
-    first = Launch((grid,), (256,), (x, part, n))
-    second = Launch((1,), (256,), (part, out, np.int32(grid)))
-    return Plan((first, second), out)
-
-
-def _scan(rung: str, inputs: tuple[Any, ...]) -> Plan:
-    (x,) = inputs
-    out = _array(x, x.shape, np.float32, np.nan)
-    args = (x, out, np.int32(x.size))
-    if rung != "03_look_back":
-        return Plan((Launch((1,), (256,), args),), out)
-    tiles = _up(x.size, 256)
-    state = _array(x, (tiles,), np.uint64, 0)
-    ticket = _array(x, (1,), np.uint32, 0)
-    return Plan((Launch((tiles,), (256,), (*args, state, ticket)),), out)
-
-
-def _histogram(_: str, inputs: tuple[Any, ...]) -> Plan:
-    (data,) = inputs
-    counts = _array(data, (256,), np.uint32, 0)
-    grid = min(_up(data.size, 256), 264)
-    args = (data, np.int32(data.size), counts)
-    return Plan((Launch((grid,), (256,), args),), counts)
-
-
-def _stencil(_: str, inputs: tuple[Any, ...]) -> Plan:
-    u, k = inputs
-    rows, cols = u.shape
-    out = _array(u, u.shape, np.float32, np.nan)
-    grid = (_up(cols, 32), _up(rows, 8))
-    args = (u, out, np.int32(rows), np.int32(cols), np.float32(k))
-    return Plan((Launch(grid, (32, 8), args),), out)
-
-
-def _matmul(rung: str, inputs: tuple[Any, ...]) -> Plan:
-    a, b = inputs
-    (m, k), n = a.shape, b.shape[1]
-    if b.shape[0] != k:
-        raise ValueError(f"b: shape {b.shape} does not fit a's {a.shape}")
-    if rung == "05_vectorised" and (m % 64 or n % 64 or k % 16):
-        raise ValueError(
-            f"a, b: rung {rung} needs m and n in multiples of 64 and k of 16, "
-            f"got m = {m}, n = {n}, k = {k}"
-        )
-    if rung == "06_wmma" and (m % 32 or n % 32 or k % 16):
-        raise ValueError(
-            f"a, b: rung {rung} needs m and n in multiples of 32 and k of 16, "
-            f"got m = {m}, n = {n}, k = {k}"
-        )
-    c = _array(a, (m, n), np.float32, np.nan)
-    args = (a, b, c, np.int32(m), np.int32(n), np.int32(k))
-    grid, block = {
-        "01_naive": ((_up(m, 32), _up(n, 8)), (32, 8)),
-        "02_coalesced": ((_up(n, 32), _up(m, 8)), (32, 8)),
-        "03_shared": ((_up(n, 16), _up(m, 16)), (16, 16)),
-        "04_register": ((_up(n, 64), _up(m, 64)), (16, 16)),
-        "05_vectorised": ((n // 64, m // 64), (16, 16)),
-        "06_wmma": ((n // 32, m // 32), (128,)),
-    }[rung]
-    return Plan((Launch(grid, block, args),), c)
-
-
-def _sums(x: Any) -> tuple[Any, int, Any]:
-    size = np.abs(x.astype(np.float64))
-    return reference.reduction(x), x.size, size.sum()
-
-
-def _prefix_sums(x: Any) -> tuple[Any, int, Any]:
-    return reference.scan(x), x.size, np.cumsum(np.abs(x.astype(np.float64)))
-
-
-def _heat(u: Any, k: float) -> tuple[Any, int, Any]:
-    size = reference.stencil(np.abs(u), 0.0)
-    around = size.copy()
-    inner = size[1:-1, :-2] + size[1:-1, 2:] + size[:-2, 1:-1] + size[2:, 1:-1]
-    around[1:-1, 1:-1] += abs(k) * (inner + 4.0 * size[1:-1, 1:-1])
-    return reference.stencil(u, float(np.float32(k))), 1, around
-
-
-def _products(a: Any, b: Any) -> tuple[Any, int, Any]:
-    expected, size = reference.matmul(a, b), reference.matmul(abs(a), abs(b))
-    return expected, a.shape[1], size
-
-
-_LINES = ((1,), (31,), (256,), (1009,), (70001,))
-_SHEETS = ((1, 1), (31, 67), (64, 32), (1, 97), (130, 33))
-_OPERATIONS = {
-    operation.name: operation
-    for operation in (
-        Operation(
-            "vector_add",
-            _vector_add,
-            lambda a, b: (reference.vector_add(a, b), 1, None),
-            lambda s, rng: (check.normals(s, rng), check.normals(s, rng)),
-            _LINES,
-        ),
-        Operation(
-            "transpose",
-            _transpose,
-            lambda a: (reference.transpose(a), 0, None),
-            lambda s, rng: (check.normals(s, rng),),
-            _SHEETS,
-        ),
-        Operation(
-            "reduction",
-            _reduction,
-            _sums,
-            lambda s, rng: (check.normals(s, rng),),
-            _LINES,
-        ),
-        Operation(
-            "scan",
-            _scan,
-            _prefix_sums,
-            lambda s, rng: (check.normals(s, rng),),
-            _LINES,
-        ),
-        Operation(
-            "histogram",
-            _histogram,
-            lambda data: (reference.histogram(data), 0, None),
-            # Unequal bins, and runs of equal bytes.
-            lambda s, rng: (np.sort(rng.normal(99, 40, s).clip(0, 255)).astype("u1"),),
-            _LINES,
-        ),
-        Operation(
-            "stencil",
-            _stencil,
-            _heat,
-            lambda s, rng: (check.normals(s, rng), 0.2),
-            _SHEETS,
-        ),
-        Operation(
-            "matmul",
-            _matmul,
-            _products,
-            lambda s, rng: (check.normals(s[:2], rng), check.normals(s[1:], rng)),
-            ((1, 1, 1), (17, 31, 45), (65, 7, 97), (64, 128, 64)),
-            {
-                "05_vectorised": ((64, 16, 64), (128, 48, 192)),
-                "06_wmma": ((32, 16, 32), (64, 48, 96)),
-            },
-            {"06_wmma": np.float16},
-        ),
-    )
-}
