@@ -273,6 +273,20 @@ def test_null_and_empty_arrays() -> None:
         k(1, 8, (X[:0], X, np.int32(8)))
 
 
+@pytest.mark.parametrize("checked", [True, False], ids=["checked", "fast"])
+def test_shared_memory_starts_out_as_nothing_a_kernel_could_rely_on(checked) -> None:
+    source = """
+    extern "C" __global__ void f(float* x, int n) {
+      __shared__ float s[32]; extern __shared__ float d[]; int t = threadIdx.x;
+      x[blockIdx.x * 64 + t] = s[(t + n) % 32]; x[blockIdx.x * 64 + 32 + t] = d[t];
+      s[t] = 1.0f; d[t] = 2.0f;
+    }"""
+    x = np.zeros(256, np.float32)
+    # With n = 0 each thread reads its own elements before it writes them.
+    Kernel(source, "f", checked=checked)(4, 32, (x, np.int32(0)), 128)
+    assert np.isnan(x).all()
+
+
 GLOBALS = """
 __constant__ float weight[3] = {1.0f, 2.0f, 3.0f};
 __device__ int calls;
