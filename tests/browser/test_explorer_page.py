@@ -447,3 +447,18 @@ def test_a_damaged_figure_stays_a_picture(
     expect(page.locator("figure.lx > img")).to_be_visible()
     assert any("stays a picture" in text for text in reports)
     page.close()
+
+
+@pytest.mark.parametrize(("width", "stays"), [(390, True), (1280, False)])
+def test_on_a_phone_the_sliders_stay_in_sight_of_stacked_panels(
+    page: Page, folder: Path, width: int, stays: bool
+) -> None:
+    page.set_viewport_size({"width": width, "height": 700})
+    figure = show(page, folder, "panels")
+    page.evaluate("document.body.style.padding = '900px 0'")
+    figure.evaluate("e => window.scrollTo(0, e.offsetTop)")
+    box = figure.locator(".lx-bar").bounding_box()
+    assert box is not None
+    position = figure.locator(".lx-bar").evaluate("e => getComputedStyle(e).position")
+    assert (position == "sticky") == stays
+    assert not stays or box["y"] + box["height"] <= 700

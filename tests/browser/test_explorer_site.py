@@ -76,3 +76,17 @@ def test_pages_without_a_figure_load_no_script(site_dir: Path) -> None:
     assert others
     for path in others:
         assert "explorer.js" not in path.read_text("utf-8"), path.name
+
+
+def test_on_a_phone_the_sliders_of_a_tall_figure_are_in_sight(
+    page: Page, site_dir: Path
+) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto((site_dir / "book" / "reverse_time.html").as_uri())
+    figure = page.locator("figure.lx.lx-live").first
+    figure.evaluate("e => scrollTo(0, e.getBoundingClientRect().top + scrollY - 60)")
+    figure_box, bar = figure.bounding_box(), figure.locator(".lx-bar").bounding_box()
+    assert figure_box is not None
+    assert bar is not None
+    assert figure_box["y"] + figure_box["height"] > 844  # it is taller than the screen
+    assert bar["y"] + bar["height"] <= 845
