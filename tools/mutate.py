@@ -48,6 +48,7 @@ WANTED = (
     "core/ReplaceComparisonOperator_Gt_GtE",
     "core/ReplaceComparisonOperator_GtE_Gt",
 )
+ARITHMETIC = ("term", "arith_expr", "power")
 # The ledger and the figures have tests of their own kind; the mathematics is meant.
 SKIPPED = ("verify", "explorer")
 COPIED = ("genflow_lite", "tests", "book", "conftest.py", "pyproject.toml", "_toc.yml")
@@ -88,6 +89,9 @@ def mutants() -> list[Mutant]:
                 for start, _ in operator.mutation_positions(node)
             )
             for occurrence, (node, start) in enumerate(spots):
+                # The * of keyword-only parameters is no product, nor that of *args.
+                if "Binary" in name and node.parent.type not in ARITHMETIC:
+                    continue
                 where = node.search_ancestor("funcdef", "classdef")
                 label = where.name.value if where else "module"
                 found.append(Mutant(module, digest, name, occurrence, start[0], label))
