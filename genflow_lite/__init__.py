@@ -10,6 +10,7 @@ Time runs from t = 0, the data, to t = 1, the noise, everywhere.
 
 from genflow_lite._shapes import Denoiser
 from genflow_lite.grids import time_grid
+from genflow_lite.guidance import cfg, classifier_guided, interval
 from genflow_lite.losses import denoising_loss, gaussian_kl, variational_terms
 from genflow_lite.ode import adams_bashforth, euler, heun, last, rk4, velocity
 from genflow_lite.oracles import EmpiricalDenoiser, GaussianMixture
@@ -32,6 +33,8 @@ __all__ = [
     "GaussianPath",
     "adams_bashforth",
     "as_denoiser",
+    "cfg",
+    "classifier_guided",
     "convert",
     "cosine",
     "ddim",
@@ -41,6 +44,7 @@ __all__ = [
     "from_betas",
     "gaussian_kl",
     "heun",
+    "interval",
     "langevin",
     "last",
     "rectified",

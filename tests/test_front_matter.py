@@ -26,6 +26,7 @@ MODULES = [
     "grids",
     "ode",
     "samplers",
+    "guidance",
     "losses",
     "metrics",
     "verify",
