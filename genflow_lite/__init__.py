@@ -12,6 +12,7 @@ from genflow_lite._shapes import Denoiser
 from genflow_lite.grids import time_grid
 from genflow_lite.guidance import cfg, classifier_guided, interval
 from genflow_lite.losses import denoising_loss, gaussian_kl, variational_terms
+from genflow_lite.multistep import dpm_solver_2, dpmpp_2m, plms
 from genflow_lite.ode import adams_bashforth, euler, heun, last, rk4, velocity
 from genflow_lite.oracles import EmpiricalDenoiser, GaussianMixture
 from genflow_lite.paths import (
@@ -39,6 +40,8 @@ __all__ = [
     "cosine",
     "ddim",
     "denoising_loss",
+    "dpm_solver_2",
+    "dpmpp_2m",
     "euler",
     "euler_maruyama",
     "from_betas",
@@ -47,6 +50,7 @@ __all__ = [
     "interval",
     "langevin",
     "last",
+    "plms",
     "rectified",
     "rk4",
     "sub_vp",

@@ -27,6 +27,7 @@ MODULES = [
     "ode",
     "samplers",
     "guidance",
+    "multistep",
     "losses",
     "metrics",
     "verify",
