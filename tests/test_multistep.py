@@ -311,7 +311,7 @@ def test_a_start_a_hair_from_pure_noise_loses_no_digits(sampler) -> None:
 @pytest.mark.parametrize("sampler", **EACH)
 @pytest.mark.parametrize("path", **BY_NAME)
 def test_two_times_one_rounding_apart_do_no_harm(path: GaussianPath, sampler) -> None:
-    ts = torch.tensor([math.nextafter(0.5, 1), 0.5, 0.3], dtype=F64)
+    ts = torch.tensor([math.nextafter(0.03, 1), 0.03, 0.02], dtype=F64)
     end = last(sampler(lambda x, t: torch.ones_like(x), path, randn(3, 1), ts))
     truth = last(ddim(lambda x, t: torch.ones_like(x), path, randn(3, 1), ts))
     assert torch.allclose(end, truth, rtol=1e-12)
