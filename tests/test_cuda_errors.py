@@ -8,6 +8,7 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +218,15 @@ def test_a_helper_killed_from_outside_is_replaced() -> None:
     assert x.tolist() == [2] * 64
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own SIGINT handler: a job in the background starts without it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_the_launch_and_changes_nothing() -> None:
     x = np.zeros(64, np.float32)
     k = kernel("x[t] = 1.0f; while (n == 0);")
