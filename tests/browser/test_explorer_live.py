@@ -286,7 +286,11 @@ def open_notebook(page: Page, url: str) -> None:
 def run_first_cell(page: Page) -> Locator:
     """Run it, as often as it takes until the kernel is there to hear it."""
     prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first
+    dialog = page.locator(".jp-Dialog")
     for _ in range(60):
+        if dialog.count():  # a slow server makes JupyterLab ask for the kernel
+            dialog.locator(".jp-mod-accept").first.click()
+            continue
         page.locator(".jp-CodeCell .cm-content").first.click()
         page.keyboard.press("Control+Enter")
         page.wait_for_timeout(500)
