@@ -31,7 +31,8 @@ PARTS: dict[str, list[str]] = {
     "tests": [*PYTEST, *WORKERS, "tests", "--ignore=tests/browser"],
     "notebooks": [*PYTEST, *WORKERS, "--nbval", "book/"],
     "site": [PY, "tools/build_site.py", "--all"],
-    "browser": [*PYTEST, "-n", "2", "--dist", "loadgroup", "tests/browser"],
+    # One at a time: beside a browser and JupyterLab two cores have no room for more.
+    "browser": [*PYTEST, "tests/browser"],
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -366,8 +367,9 @@ def test_in_jupyterlab(browser: Any, lab: tuple[str, Path]) -> None:
     page.keyboard.press("Control+s")
     stored: Any = None
     for _ in range(40):
-        stored = nbformat.read(folder / "bell.ipynb", as_version=4)
-        if stored.cells[0].outputs:
+        with contextlib.suppress(ValueError):  # the file is just being written
+            stored = nbformat.read(folder / "bell.ipynb", as_version=4)
+        if stored and stored.cells[0].outputs:
             break
         page.wait_for_timeout(250)
     (output,) = stored.cells[0].outputs

@@ -341,8 +341,10 @@ def test_a_screen_reader_hears_the_state_once_it_rests(
         )).observe(document.querySelector("[aria-live]"), {childList: true}); }"""
     )
     slider = figure.locator("input[type=range]")
-    for key in ("End", "Home", "End", "ArrowLeft", "ArrowRight"):
-        slider.press(key)
+    slider.evaluate(  # five moves at once, however slow the machine
+        """(e) => { for (const v of [e.max, e.min, e.max, e.min, e.max]) {
+          e.value = v; e.dispatchEvent(new Event("input", { bubbles: true })); } }"""
+    )
     expect(spoken).to_have_text("a = 0.5. peak 1.5")
     assert page.evaluate("heard") == ["a = 0.5. peak 1.5"]
     assert label(figure) == "Something moves. a = 0.5. peak 1.5"
