@@ -1,9 +1,22 @@
-"""What is known of x0 once x_t is seen, for a mixture: another mixture."""
+"""A mixture where x_t is seen: its noisy components, and what is then known of x0.
+
+What is known of x0 is a mixture again.
+"""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Local(NamedTuple):
+    """The mixture at (x, t), each component in its own basis."""
+
+    alpha: Tensor  # (B or 1, 1, 1)
+    sigma_sq: Tensor  # (B or 1, 1, 1)
+    delta: Tensor  # (B, K, D): Qᵀ (x − α m)
+    var: Tensor  # (B or 1, K, D): α² λ + σ²
+    log_joint: Tensor  # (B, K): log w_k N(x; α m_k, α² C_k + σ² I)
 
 
 class Posterior(NamedTuple):
@@ -28,3 +41,8 @@ class Posterior(NamedTuple):
         return torch.einsum("bk,bkij->bij", self.weights, self.covs) + torch.einsum(
             "bk,bki,bkj->bij", self.weights, between, between
         )
+
+
+def lay(c: Tensor) -> Tensor:
+    """A coefficient () or (B,) laid over (B, K, D)."""
+    return c.reshape(-1, 1, 1)

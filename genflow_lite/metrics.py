@@ -10,13 +10,12 @@ Samples are tensors (n, *S): the first axis counts, all others are flattened int
 one of D coordinates; (n,) is n real numbers. The arithmetic is float64.
 """
 
-import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
+from genflow_lite._permutations import TwoSample, shuffles, two_sample
 from genflow_lite._shapes import (
     check_count,
     check_floating,
@@ -28,21 +27,6 @@ __all__ = ["TwoSample", "energy_distance", "frechet_distance", "mmd", "sliced_w2
 
 _ROWS = 512  # rows of the pairwise matrix in memory at once: 80 MB for 2 × 10 000
 _MEDIAN = 2000  # points that the median heuristic looks at
-
-
-class TwoSample(NamedTuple):
-    """A distance between two samples, and the same distance after shuffling labels.
-
-    value: the distance. null_mean, null_std: mean and standard deviation over the
-    permutations. p_value: (1 + #{permuted ≥ value}) / (1 + permutations), never 0, and
-    valid for every sample size (Phipson and Smyth, 2010). The last three are NaN
-    when no permutations were asked for.
-    """
-
-    value: float
-    null_mean: float
-    null_std: float
-    p_value: float
 
 
 def energy_distance(
@@ -62,8 +46,8 @@ def energy_distance(
     Source: Székely and Rizzo (2013).
     """
     x, y = _samples(x, y)
-    sums = _block_sums(x, y, _distance, _shuffles(x, y, permutations, generator))
-    return _two_sample(-_within_minus_between(sums, len(x), len(y)))
+    sums = _block_sums(x, y, _distance, shuffles(x, y, permutations, generator))
+    return two_sample(-_within_minus_between(sums, len(x), len(y)))
 
 
 def mmd(
@@ -100,8 +84,8 @@ def mmd(
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         return _distance(a, b).div_(h).square_().mul_(-0.5).exp_()
 
-    sums = _block_sums(x, y, kernel, _shuffles(x, y, permutations, generator))
-    return _two_sample(_within_minus_between(sums, len(x), len(y), diagonal=1.0))
+    sums = _block_sums(x, y, kernel, shuffles(x, y, permutations, generator))
+    return two_sample(_within_minus_between(sums, len(x), len(y), diagonal=1.0))
 
 
 def sliced_w2(
@@ -130,7 +114,7 @@ def sliced_w2(
         projections, x.shape[1], generator=generator, dtype=x.dtype, device=x.device
     )
     theta = theta / theta.norm(dim=1, keepdim=True)
-    labels = _shuffles(x, y, permutations, generator).bool()  # (1 + permutations, N)
+    labels = shuffles(x, y, permutations, generator).bool()  # (1 + permutations, N)
     ranks_x, ranks_y, share = _quantile_steps(len(x), len(y))
     pooled = torch.cat([x, y])
     total = torch.zeros(len(labels), dtype=x.dtype)
@@ -140,7 +124,7 @@ def sliced_w2(
             is_x = label[order]  # the sorted values of each side, without a new sort
             gap = values[is_x][ranks_x] - values[~is_x][ranks_y]
             total[k] += share @ gap.square()
-    return _two_sample((total / projections).sqrt())
+    return two_sample((total / projections).sqrt())
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> float:
@@ -184,22 +168,6 @@ def _samples(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return flat[0], flat[1]
 
 
-def _shuffles(
-    x: Tensor, y: Tensor, permutations: int, generator: Generator | None
-) -> Tensor:
-    """(1 + permutations, N) rows with 1 for "x" and 0 for "y"; row 0 is the truth."""
-    if check_count(permutations, name="permutations", least=0):
-        check_generator(generator)
-    labels = torch.zeros(
-        1 + permutations, len(x) + len(y), dtype=x.dtype, device=x.device
-    )
-    labels[0, : len(x)] = 1
-    for row in labels[1:]:
-        shuffled = torch.randperm(len(row), generator=generator, device=x.device)
-        row[shuffled[: len(x)]] = 1
-    return labels
-
-
 def _distance(a: Tensor, b: Tensor) -> Tensor:
     # Differences, not |a|² + |b|² − 2ab: near points keep their digits, and the
     # distance of a point to itself is exactly 0.
@@ -234,17 +202,6 @@ def _within_minus_between(
     xx, xy, yy = sums
     within = (xx - n * diagonal) / (n * (n - 1)) + (yy - m * diagonal) / (m * (m - 1))
     return within - 2 * xy / (n * m)
-
-
-def _two_sample(values: Tensor) -> TwoSample:
-    value, null = float(values[0]), values[1:]
-    if len(null) == 0:
-        return TwoSample(value, math.nan, math.nan, math.nan)
-    # Labellings that are equal up to the order of summation count as ties.
-    ties = 1e-12 * float(values.abs().max())
-    extreme = int((null >= value - ties).sum())
-    spread = float(null.std(correction=0))
-    return TwoSample(value, float(null.mean()), spread, (1 + extreme) / (1 + len(null)))
 
 
 def _median_distance(pooled: Tensor) -> float:

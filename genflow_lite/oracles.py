@@ -11,14 +11,14 @@ noisy covariance is diag(α² λ_k + σ²) at every t, and no matrix is ever inv
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, final, overload
+from typing import Literal, final, overload
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from genflow_lite._empirical import EmpiricalDenoiser
-from genflow_lite._posterior import Posterior
+from genflow_lite._posterior import Local, Posterior, lay
 from genflow_lite._shapes import (
     Numbers,
     Points,
@@ -44,16 +44,6 @@ Covs = Float[Tensor, "K D D"]
 
 Label = int | Sequence[int]
 """A component of a mixture, or several of them."""
-
-
-class _Local(NamedTuple):
-    """The mixture at (x, t), each component in its own basis."""
-
-    alpha: Tensor  # (B or 1, 1, 1)
-    sigma_sq: Tensor  # (B or 1, 1, 1)
-    delta: Tensor  # (B, K, D): Qᵀ (x − α m)
-    var: Tensor  # (B or 1, K, D): α² λ + σ²
-    log_joint: Tensor  # (B, K): log w_k N(x; α m_k, α² C_k + σ² I)
 
 
 @final
@@ -225,15 +215,15 @@ class GaussianMixture:
             at = self._local(x, t, path)
             weights = at.log_joint.softmax(-1)
             t = time_like(t, at.delta)
-            alpha_dot = _lay(path.rates(t)[0])
+            alpha_dot = lay(path.rates(t)[0])
             var_dot = 2 * at.alpha * alpha_dot * self._spectra.values
-            var_dot = var_dot + _lay(path.sigma_sq_rate(t))
+            var_dot = var_dot + lay(path.sigma_sq_rate(t))
             stretched = self._average(weights, 0.5 * var_dot / at.var * at.delta)
             return alpha_dot[..., 0] * (weights @ self.means) + stretched
 
         return u
 
-    def _local(self, x: Tensor, t: Tensor | float, path: GaussianPath) -> _Local:
+    def _local(self, x: Tensor, t: Tensor | float, path: GaussianPath) -> Local:
         path = check_is_path(path)
         x = check_state(x).to(torch.float64)
         d = self.means.shape[1]
@@ -242,7 +232,7 @@ class GaussianMixture:
                 f"x must have shape (B, D) = (B, {d}); got {tuple(x.shape)}"
             )
         t = time_like(t, x)
-        alpha, sigma_sq = _lay(path.alpha(t)), _lay(path.sigma_sq(t))
+        alpha, sigma_sq = lay(path.alpha(t)), lay(path.sigma_sq(t))
         var = alpha.square() * self._spectra.values + sigma_sq
         if not holds(var > 0):
             raise ValueError(
@@ -251,13 +241,8 @@ class GaussianMixture:
             )
         delta = self._spectra.rotate(x[:, None] - alpha * self.means)
         log_normal = -0.5 * (delta.square() / var + (2 * math.pi * var).log()).sum(-1)
-        return _Local(alpha, sigma_sq, delta, var, self.weights.log() + log_normal)
+        return Local(alpha, sigma_sq, delta, var, self.weights.log() + log_normal)
 
     def _average(self, weights: Tensor, local: Tensor) -> Tensor:
         """Σ_k weights_k Q_k local_k, (B, D)."""
         return torch.einsum("bk,bkd->bd", weights, self._spectra.unrotate(local))
-
-
-def _lay(c: Tensor) -> Tensor:
-    """A coefficient () or (B,) laid over (B, K, D)."""
-    return c.reshape(-1, 1, 1)

@@ -19,7 +19,7 @@ from PIL import Image
 from genflow_lite.explorer import Explorer, explore, panel
 from genflow_lite.explorer import _figure as figure_module
 from genflow_lite.explorer._codec import decode
-from genflow_lite.explorer._panel import evaluate
+from genflow_lite.explorer._evaluate import evaluate
 from genflow_lite.explorer._summary import rounded
 from genflow_lite.explorer._widget import MODULE_END, answer, source
 

@@ -163,13 +163,13 @@ def test_null_statistics_from_every_single_shuffle(monkeypatch) -> None:
     """Mean, deviation and p-value by hand from the labellings that were drawn."""
     x, y = normal(4, seed=25), normal(3, seed=33)
     drawn = []
-    shuffles = metrics._shuffles
+    shuffles = metrics.shuffles
 
     def recorded(*args) -> torch.Tensor:
         drawn.append(shuffles(*args))
         return drawn[-1]
 
-    monkeypatch.setattr(metrics, "_shuffles", recorded)
+    monkeypatch.setattr(metrics, "shuffles", recorded)
     got = energy_distance(x, y, permutations=9, generator=gen(4))
     pooled = torch.cat([x, y])
     values = [brute(pooled[row == 1], pooled[row == 0], distance) for row in drawn[0]]

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from genflow_lite.explorer._frames import Array
+from genflow_lite.explorer._arrays import Array
 
 
 def encode(arrays: Sequence[Array], bits: int, *, own_range: bool = False) -> dict:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -12,14 +11,9 @@ from functools import cached_property
 from typing import Any
 
 from genflow_lite.explorer._controls import Control, merge
-from genflow_lite.explorer._limits import arrow_scale, limits
-from genflow_lite.explorer._panel import (
-    Evaluated,
-    Panel,
-    encode_layers,
-    evaluate,
-    panel,
-)
+from genflow_lite.explorer._evaluate import Evaluated, evaluate
+from genflow_lite.explorer._panel import Panel, panel
+from genflow_lite.explorer._spec import attribute, fill, head
 from genflow_lite.explorer._summary import describe
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -58,7 +52,7 @@ class Explorer:
     @property
     def payload(self) -> str:
         """The data as stored: JSON, escaped for an HTML attribute."""
-        return _attribute(self.spec)
+        return attribute(self.spec)
 
     def html(self, key: str = "") -> str:
         """The figure with its data, a picture for where no script runs, a caption.
@@ -100,11 +94,6 @@ class Explorer:
                 bundle[WIDGET] = {**view, "model_id": widget.model_id}
         bundle["text/html"] = self.html(key)
         return bundle
-
-
-def _attribute(spec: dict) -> str:
-    text = json.dumps(spec, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return html.escape(text)
 
 
 def _kernel_listens() -> bool:
@@ -211,9 +200,9 @@ def explore(
             }
             for name, control in controls.items()
         ],
-        "panels": [_head(ev) for ev in evaluated],
+        "panels": [head(ev) for ev in evaluated],
     }
-    _encode(spec, evaluated, max_kb)
+    fill(spec, evaluated, max_kb)
     text = describe(title or caption, controls, labels, at, evaluated, digits)
     return Explorer(evaluated, controls, spec, caption, text)
 
@@ -224,64 +213,3 @@ def _known(argument: str, given: Any, controls: Mapping[str, Control]) -> None:
             raise ValueError(
                 f"{argument}: {name!r} is not a control; there are {list(controls)}"
             )
-
-
-def _head(ev: Evaluated) -> dict:
-    """A panel's JSON without its data; options left at their default are left out."""
-    p = ev.panel
-    xlim, ylim = limits(ev)
-    head: dict[str, Any] = {
-        "controls": list(p.controls),
-        "xlim": list(xlim),
-        "ylim": list(ylim),
-        "aspect": p.aspect,
-    }
-    optional = {
-        "title": p.title,
-        "xlabel": p.xlabel,
-        "ylabel": p.ylabel,
-        "logx": p.logx,
-        "logy": p.logy,
-        "equal": p.equal,
-        "columns": p.columns,
-        "vmax": p.vmax,
-        "shade": p.shade if p.shade != "density" else None,
-        "alt": p.alt,
-        "arrow": arrow_scale(ev),
-        "notes": ev.summaries if any(ev.summaries) else None,
-    }
-    return head | {key: value for key, value in optional.items() if value}
-
-
-def _encode(spec: dict, evaluated: list[Evaluated], max_kb: float) -> None:
-    """Fill in the layers with as many bits as fit; ValueError if 8 are too many."""
-    colours: dict[str, int] = {}
-    for ev in evaluated:
-        for names in ev.series:
-            for name in names:
-                if name:
-                    colours.setdefault(name, len(colours))
-    size = 0.0
-    for bits in (12, 10, 9, 8):
-        for head, ev in zip(spec["panels"], evaluated, strict=True):
-            head["layers"] = encode_layers(ev.panel, ev.states, ev.series, bits)
-            for layer in head["layers"]:
-                layer["color"] = [colours.get(name, 0) for name in layer["series"]]
-        size = len(_attribute(spec).encode()) / 1024
-        if size <= max_kb:
-            return
-    most = max(
-        (
-            (len(channel["d"]), layer["kind"], head)
-            for head in spec["panels"]
-            for layer in head["layers"]
-            for channel in layer["ch"].values()
-        ),
-        key=lambda item: item[0],
-    )
-    states = [c for c in spec["controls"] if c["name"] in most[2]["controls"]]
-    grid = " × ".join(f"{len(c['values'])} {c['name']}" for c in states)
-    raise ValueError(
-        f"the figure's data take {size:.0f} KB, more than max_kb = {max_kb:g}; most of "
-        f"it is {most[1]} over {grid}: give fewer values of a control or fewer points"
-    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from genflow_lite.explorer._frames import Array
-from genflow_lite.explorer._panel import Evaluated
+from genflow_lite.explorer._arrays import Array
+from genflow_lite.explorer._evaluate import Evaluated
 
 MARGIN = 0.04
 

@@ -19,8 +19,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
+from genflow_lite.explorer._evaluate import Evaluated
 from genflow_lite.explorer._frames import Frame
-from genflow_lite.explorer._panel import Evaluated
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 INK, MUTED, RULE = "#1f2933", "#52606d", "#d9dee4"

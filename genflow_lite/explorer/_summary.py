@@ -15,9 +15,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from genflow_lite.explorer._arrays import Array
 from genflow_lite.explorer._controls import Control
-from genflow_lite.explorer._frames import CHANNELS, Array, Frame
-from genflow_lite.explorer._panel import Evaluated
+from genflow_lite.explorer._evaluate import Evaluated
+from genflow_lite.explorer._frames import CHANNELS, Frame
 
 NUDGE = 1.7e-6
 

@@ -8,7 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from genflow_lite.explorer._panel import Panel, call, encode_layers
+from genflow_lite.explorer._evaluate import call, encode_layers
+from genflow_lite.explorer._panel import Panel
 
 if TYPE_CHECKING:
     from genflow_lite.explorer._figure import Explorer
