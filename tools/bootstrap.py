@@ -105,7 +105,7 @@ def install():
         if subprocess.call(pip + step, cwd=ROOT) != 0:
             stop(
                 "pip could not install %s: the message above says why (a first run "
-                "needs the network and about 4 GB of disk)." % " ".join(step)
+                "needs the network and up to 7 GB of disk)." % " ".join(step)
             )
 
 
