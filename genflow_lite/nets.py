@@ -219,7 +219,10 @@ class UNet(_Net):
             )
             self.norm = nn.GroupNorm(4, width)
             self.last = nn.Conv2d(width, channels, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(
+                parameter
+            )  # a new network says 0, the mean of what it predicts
 
     def forward(self, x: State, t: Numbers, cond: Tensor | None = None) -> State:
         """The prediction at x (B, C, H, W), t (B,) or (), cond (B,), like x."""

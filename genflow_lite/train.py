@@ -8,42 +8,33 @@ As a command, ``python -m genflow_lite.train --help``, it trains on a data set b
 and writes samples.
 """
 
-import copy
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
 
-__all__ = ["Trained", "learning_rate", "train"]
+from genflow_lite import _checkpoint
+from genflow_lite._parallel import Shared, team
+from genflow_lite._run import Run, learning_rate
+from genflow_lite._shapes import check_count, check_number, check_positive, describe
 
-Net = TypeVar("Net", bound=nn.Module)
+__all__ = ["Trained", "learning_rate", "restore", "train"]
 
 
 class Trained(NamedTuple):
     """What training gives.
 
     net: a copy of the network with the averaged weights, in eval mode and without
-        gradients: the one to sample with. losses: (steps,) float64, the loss of each
-        step's batch, before the step.
+        gradients: the one to sample with. losses: (steps,) float64, the mean loss of
+        each step's batch, before the step.
     """
 
     net: Any
     losses: Tensor
-
-
-def learning_rate(step: int, *, lr: float, steps: int, warmup: int) -> float:
-    """The learning rate of step 0, 1, …, steps − 1: a ramp, then half a cosine.
-
-    lr (step + 1)/warmup during warm-up, then lr ½(1 + cos π (step − warmup)/(steps −
-    warmup)), which would reach 0 at step = steps.
-    """
-    if step < warmup:
-        return lr * (step + 1) / warmup
-    return lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 
 def train(
@@ -63,6 +54,7 @@ def train(
     resume: bool = True,
     progress: bool = True,
     device: str | torch.device | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train `net`, in place, to a small loss; the averaged network and all losses.
 
@@ -79,42 +71,171 @@ def train(
         held back by its start.
     clip: the gradients' norm is cut to this; math.inf for no clipping.
     seed: of the generator (on the CPU, whatever the device) that batches and loss
-        draw from.
-    checkpoint: a file, written whole or not at all every `every` steps and at the end.
-        If it exists, training goes on from it with bit-equal results, and returns at
-        once if it is complete; resume=False starts anew and replaces it.
+        draw from. torch's global generator, for dropout, is seeded from it at each
+        step too, and is afterwards what it was before.
+    checkpoint: a file, written whole or not at all every `every` steps and at the end:
+        network, average, optimiser, generator, losses, settings. If it exists,
+        training goes on from it to the bits of an uninterrupted run, and returns at
+        once if it is complete. resume=False starts anew and replaces it.
     progress: a bar on stderr; never in a stored notebook.
     device: where to train; None is where the network is.
+    about: more settings by name (numbers, strings) that a resumed run must share.
+
+    Under ``torchrun`` every process draws the whole batch and runs the network on its
+    share of the rows, with DistributedDataParallel: gloo on CPUs, nccl on GPUs. Then
+    the loss must return (B,). The result is that of one process up to rounding.
 
     Raises ValueError for a checkpoint of another network or of other settings and for
-    a file that is corrupt or no checkpoint, which is left as it is; and for a loss
-    that is not finite, at its step. TypeError and ValueError for other bad arguments.
+    a file that is damaged or no checkpoint, which is left as it is; FloatingPointError
+    for a loss or gradient that is not finite, before the step is taken. TypeError and
+    ValueError for other bad arguments.
     """
+    _check_loop(loss, net, batches)
+    settings = _settings(steps, lr, warmup, ema, clip, weight_decay, seed)
+    every = check_count(every, name="every")
+    file = None if checkpoint is None else _check_file(checkpoint)
+    place = next(net.parameters()).device if device is None else torch.device(device)
+    with team(place) as crew:
+        run = Run(net.to(crew.device), settings, dict(about or {}))
+        if file is not None and file.exists():
+            run.open(file, resume=resume)
+        crew.agree(run.step)
+        if not callable(batches):
+            for _ in range(run.step):
+                next(batches)
+        inner = Shared(net, crew) if crew.size > 1 else net
+        with _bar(run, progress and crew.rank == 0) as bar, _own_random_numbers(crew):
+            net.train()
+            while run.step < steps:
+                run.seed_step(crew.rank)
+                draw = batches(run.generator) if callable(batches) else next(batches)
+                values = loss(inner, _to(draw, crew.device), run.generator)
+                run.update(*_mean(values, inner))
+                due = run.step % every == 0 or run.step == steps
+                if file is not None and due and crew.rank == 0:
+                    run.save(file)
+                bar.update()
+        net.eval()
+    return Trained(run.average, run.losses)
+
+
+def restore(net: nn.Module, checkpoint: str | Path) -> nn.Module:
+    """`net` itself with the averaged weights of a checkpoint, in eval mode.
+
+    Raises ValueError, and changes nothing, for a checkpoint of another network and for
+    a file that is missing, damaged or no checkpoint.
+    """
+    file = Path(checkpoint)
+    tensors, config = _checkpoint.read(file)
+    _checkpoint.check_architecture(file, config, net)
+    net.load_state_dict(_checkpoint.part(tensors, "average"))
+    return net.eval()
+
+
+def _mean(values: object, net: Any) -> tuple[Tensor, Tensor]:
+    """What to differentiate, and the mean loss."""
+    if not isinstance(values, Tensor) or not values.is_floating_point():
+        raise TypeError(f"loss must return a tensor (B,) or (); got {describe(values)}")
+    if values.ndim > 1:
+        raise ValueError(
+            f"loss must return (B,) or (); got shape {tuple(values.shape)}"
+        )
+    if not values.requires_grad:
+        raise ValueError("loss must depend on net; its result has no gradient")
+    if isinstance(net, Shared):
+        return net.mean(values)
+    return values.mean(), values.detach().mean()
+
+
+def _check_loop(loss: object, net: object, batches: object) -> None:
+    if not callable(loss):
+        raise TypeError(
+            f"loss must be a function (net, batch, generator); got {describe(loss)}"
+        )
+    if not isinstance(net, nn.Module) or not any(
+        p.requires_grad for p in net.parameters()
+    ):
+        raise TypeError(
+            f"net must be a torch.nn.Module with parameters; got {describe(net)}"
+        )
+    if not callable(batches) and not isinstance(batches, Iterator):
+        raise TypeError(
+            "batches must be a function of a generator, or an iterator such as "
+            f"iter(loader); got {describe(batches)}"
+        )
+
+
+def _settings(
+    steps: int,
+    lr: float,
+    warmup: int | None,
+    ema: float,
+    clip: float,
+    weight_decay: float,
+    seed: int,
+) -> dict[str, Any]:
+    """The checked settings, by name: what a resumed run must share."""
+    steps = check_count(steps, name="steps")
     if warmup is None:
         warmup = min(100, steps // 10)
-    generator = Generator().manual_seed(seed)
-    draw = batches if callable(batches) else lambda _: next(batches)
-    average = copy.deepcopy(net).eval().requires_grad_(False)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=weight_decay)
-    losses = torch.zeros(steps, dtype=torch.float64)
-    net.train()
-    for k in _bar(range(steps), progress):
-        value = loss(net, draw(generator), generator).mean()
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(k, lr=lr, steps=steps, warmup=warmup)
-        optimiser.zero_grad()
-        value.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), clip)
-        optimiser.step()
-        losses[k] = value.detach()
-        decay = min(ema, (k + 1) / (k + 10))
-        with torch.no_grad():
-            for a, p in zip(average.parameters(), net.parameters(), strict=True):
-                a.lerp_(p, 1 - decay)
-    return Trained(average, losses)
+    warmup = check_count(warmup, name="warmup", least=0)
+    if warmup > steps:
+        raise ValueError(f"warmup must be at most steps = {steps}; got {warmup}")
+    ema, clip = check_number(ema, name="ema"), check_number(clip, name="clip")
+    if not 0 <= ema < 1:
+        raise ValueError(f"ema must lie in [0, 1); got {ema}")
+    if not clip > 0:
+        raise ValueError(f"clip must be positive; got {clip}")
+    weight_decay = check_number(weight_decay, name="weight_decay")
+    if not 0 <= weight_decay < math.inf:
+        raise ValueError(
+            f"weight_decay must be finite and at least 0; got {weight_decay}"
+        )
+    return {
+        "steps": steps,
+        "lr": check_positive(lr, name="lr"),
+        "warmup": warmup,
+        "ema": ema,
+        "clip": clip,
+        "weight_decay": weight_decay,
+        "seed": check_count(seed, name="seed", least=0),
+    }
 
 
-def _bar(steps: range, progress: bool) -> Any:
+def _check_file(checkpoint: str | Path) -> Path:
+    file = Path(checkpoint)
+    if file.is_dir():
+        raise ValueError(f"checkpoint must be a file; {str(file)!r} is a folder")
+    if not file.absolute().parent.is_dir():
+        raise ValueError(f"checkpoint must lie in a folder that exists; got {file}")
+    return file
+
+
+def _own_random_numbers(crew: Any) -> Any:
+    index = crew.device.index
+    on_gpu = crew.device.type == "cuda"
+    return torch.random.fork_rng(devices=[index or 0] if on_gpu else [])
+
+
+def _to(batch: Any, device: torch.device) -> Any:
+    """The tensors of a batch on the device."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, tuple | list):
+        return type(batch)(_to(item, device) for item in batch)
+    return batch
+
+
+def _bar(run: Run, wanted: bool) -> Any:
     from tqdm import tqdm
 
-    return tqdm(steps, disable=not progress or bool(os.environ.get("GENFLOW_STATIC")))
+    quiet = not wanted or bool(os.environ.get("GENFLOW_STATIC"))
+    return tqdm(
+        total=run.settings["steps"], initial=run.step, disable=quiet, leave=False
+    )
+
+
+if __name__ == "__main__":
+    from genflow_lite._recipe import main
+
+    raise SystemExit(main())
