@@ -13,12 +13,11 @@ of different words in one of the 32 banks. Wide shared accesses are a model.
 
 from __future__ import annotations
 
-import html
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cuda_labs.errors import KernelError
-from cuda_labs.sim import build, elf, process
+from cuda_labs.sim import build, display, elf, process
 
 KINDS = {
     0: "global load",
@@ -126,12 +125,13 @@ class Finding:
     fatal: bool = False
 
     def __str__(self) -> str:
-        where = f"line {self.line}: " if self.line else ""
+        # The message of a launch that ended says line, block and thread itself.
+        where = f"line {self.line}: " if self.line and not self.fatal else ""
         times = f" ({self.count} times)" if self.count > 1 else ""
         return f"{where}{self.message}{times}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Profile:
     """Counts and findings of one launch.
 
@@ -140,7 +140,7 @@ class Profile:
     least once.
     """
 
-    source: str = field(repr=False)
+    source: str
     errors: tuple[Finding, ...]
     notes: tuple[Finding, ...]
     lines: dict[int, Line]
@@ -217,31 +217,14 @@ class Profile:
         return rows
 
     def __str__(self) -> str:
-        text = [f"✗ {f}" for f in self.errors] + [f"note: {f}" for f in self.notes]
-        text += [f"line {r['line']}: {_words(r)}" for r in self.table]
-        return "\n".join(text)
+        return display.text(self)
+
+    def __repr__(self) -> str:
+        return str(self) or "Profile: no loads or stores"
 
     def _repr_html_(self) -> str:
         """The source with its numbers in the margin, the findings above it."""
-        margin: dict[int, list[str]] = {}
-        for row in self.table:
-            margin.setdefault(int(row["line"]), []).append(_words(row))
-        bad = {f.line for f in self.errors} | {f.other_line for f in self.errors}
-        head = _items("cuda-error", "✗ ", self.errors)
-        head += _items("cuda-note", "note: ", self.notes)
-        rows = []
-        for number, text in enumerate(self.source.splitlines(), start=1):
-            mark = ' class="cuda-bad"' if number in bad else ""
-            side = html.escape("; ".join(margin.get(number, [])))
-            rows.append(
-                f"<tr{mark}><td>{number}</td><td><pre>{html.escape(text)}</pre></td>"
-                f"<td>{side}</td></tr>"
-            )
-        return (
-            f'<div class="cuda-profile">{head}<table>'
-            "<thead><tr><th>line</th><th>source</th><th>memory</th></tr></thead>"
-            f"<tbody>{''.join(rows)}</tbody></table></div>"
-        )
+        return display.page(self)
 
 
 def _ratio(a: int, b: int) -> float:
@@ -250,25 +233,6 @@ def _ratio(a: int, b: int) -> float:
 
 def _bytes(reply: process.Reply) -> int:
     return 32 * reply.footprint
-
-
-def _items(css: str, mark: str, findings: Iterable[Finding]) -> str:
-    return "".join(
-        f'<p class="{css}">{html.escape(mark + str(f))}</p>' for f in findings
-    )
-
-
-def _words(row: dict[str, int | float | str]) -> str:
-    text = f"{row['access']}: {row['requests']} requests"
-    if "sectors/request" in row:
-        text += f", {row['sectors/request']:.4g} sectors each"
-        text += f" (ideal {row['ideal']:.4g})"
-    if "ways" in row:
-        text += f", {row['wavefronts']} wavefronts"
-        text += f" ({row['ways']:.4g}-way)"
-    if float(row["lanes"]) < 32:
-        text += f", {row['lanes']:.4g} of 32 lanes"
-    return text
 
 
 def _finding(
