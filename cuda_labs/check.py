@@ -8,8 +8,8 @@ where K is the length of the sum behind an element (1 for a single rounding),
 ε the spacing of the result's dtype at 1, and scale the size of what was
 rounded: |expected| itself unless the caller gives a larger one, such as
 Σ |a_k b_k| for a dot product, whose terms may cancel. Rounding errors of K
-independent roundings grow as √K; see Higham, *Accuracy and Stability of
-Numerical Algorithms* (2nd ed., SIAM 2002), §2.8 and §3.1.
+independent roundings grow as √K; see Higham (2002), *Accuracy and
+Stability of Numerical Algorithms*, §2.8 and §3.1.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def stencil(u: npt.ArrayLike, k: float) -> Array:
     """v = u + k Δu inside, v = u on the rim: an explicit step of the heat equation.
 
     (Δu)_{yx} = u_{y,x-1} + u_{y,x+1} + u_{y-1,x} + u_{y+1,x} − 4 u_{yx}: the
-    five-point Laplacian (LeVeque, *Finite Difference Methods*, SIAM 2007, §3.2).
+    five-point Laplacian (LeVeque 2007, *Finite Difference Methods*, §3.2).
     u: (rows, cols); k = diffusivity × time step / spacing², without unit.
     """
     x = _float64(u)

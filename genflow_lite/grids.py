@@ -33,7 +33,8 @@ def time_grid(
         a table of N betas (Lin et al. 2024): it starts at pure noise, t = 1, where a
         "leading" grid would not. A path without a table has nothing to round to, and
         gives the uniform grid.
-    log_snr: λ = log(α²/σ²) is uniform from t_max to t_min (Lu et al. 2022).
+    log_snr: λ = log(α²/σ²) is uniform from t_max to t_min (Lu et al. 2022,
+        DPM-Solver).
     karras: (σ/α)^(1/rho) is uniform from t_max to t_min (Karras et al. 2022, eq. 5).
 
     The last two need finite ends. Where α(t_max) = 0, the noise level σ/α = 80 stands

@@ -51,7 +51,7 @@ def velocity(denoise: Denoiser, path: GaussianPath) -> Velocity:
 
     Raises ValueError at the call if the denoiser was made for another path, and
     later for a t at which σ = 0: there x is data already and u has no limit in this
-    form; stop at a t_min > 0. Source: Song et al. (2021), section 4.3.
+    form; stop at a t_min > 0. Source: Song, Sohl-Dickstein et al. (2021), 4.3.
     """
     denoise = _checked_denoiser(denoise, path)
 

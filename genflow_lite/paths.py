@@ -66,8 +66,9 @@ def _preserving(
 def vp(beta_min: float = 0.1, beta_max: float = 20.0) -> GaussianPath:
     """The variance-preserving path: α = exp(−½∫β), σ² = 1 − α², β linear in t.
 
-    Then f = −β/2 and g² = β (Song et al. 2021, appendix C). At t = 0 σ̇ is infinite
-    and g² = beta_min. Raises ValueError unless 0 < beta_min ≤ beta_max < ∞.
+    Then f = −β/2 and g² = β (Song, Sohl-Dickstein et al. 2021, appendix C). At t = 0
+    σ̇ is infinite and g² = beta_min. Raises ValueError unless
+    0 < beta_min ≤ beta_max < ∞.
     """
     integral, inverse = _linear_betas(beta_min, beta_max)
     return _preserving(integral, inverse, f"vp({beta_min:g}, {beta_max:g})")
@@ -76,8 +77,8 @@ def vp(beta_min: float = 0.1, beta_max: float = 20.0) -> GaussianPath:
 def sub_vp(beta_min: float = 0.1, beta_max: float = 20.0) -> GaussianPath:
     """The sub-VP path: α = exp(−½∫β), σ = 1 − α², β linear in t.
 
-    Then f = −β/2 and g² = β (1 − α⁴) (Song et al. 2021, appendix C), 0 at t = 0.
-    Raises ValueError unless 0 < beta_min ≤ beta_max < ∞.
+    Then f = −β/2 and g² = β (1 − α⁴) (Song, Sohl-Dickstein et al. 2021, appendix C),
+    0 at t = 0. Raises ValueError unless 0 < beta_min ≤ beta_max < ∞.
     """
     integral, inverse = _linear_betas(beta_min, beta_max)
     return GaussianPath(
@@ -92,9 +93,9 @@ def sub_vp(beta_min: float = 0.1, beta_max: float = 20.0) -> GaussianPath:
 def ve(sigma_min: float = 0.01, sigma_max: float = 50.0) -> GaussianPath:
     """The variance-exploding path: α = 1, σ = sigma_min^(1−t) sigma_max^t.
 
-    Then f = 0 and g² = 2 σ² log(sigma_max/sigma_min) (Song et al. 2021, appendix C).
-    Data at t = 0 carries noise sigma_min already, and the start at t = 1 is
-    N(0, sigma_max²), not N(0, 1). Raises ValueError unless
+    Then f = 0 and g² = 2 σ² log(sigma_max/sigma_min) (Song, Sohl-Dickstein et al.
+    2021, appendix C). Data at t = 0 carries noise sigma_min already, and the start at
+    t = 1 is N(0, sigma_max²), not N(0, 1). Raises ValueError unless
     0 < sigma_min < sigma_max < ∞.
     """
     check_positive(sigma_min, name="sigma_min")
