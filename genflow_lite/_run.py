@@ -78,7 +78,7 @@ class Run:
         """Move the average by a share of its distance to the network."""
         here, there = self.net.state_dict(), self.average.state_dict()
         moving = [name for name in here if here[name].is_floating_point()]
-        torch._foreach_lerp_(
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
             [there[name] for name in moving], [here[name] for name in moving], share
         )
         for name in here.keys() - set(moving):

@@ -75,13 +75,13 @@ class Up(nn.Module):
     def __init__(self, inputs: int, outputs: int, code: int, *, double: bool) -> None:
         super().__init__()
         self.block = Block(inputs + outputs, outputs, code)
-        self.double = double
+        self.doubles = double
         doubling = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.smooth = doubling if double else nn.Identity()
 
     def forward(self, h: Tensor, left: Tensor, code: Tensor) -> Tensor:
         """(B, inputs, H, W) and what was left, to (B, outputs, 2H, 2W)."""
         h = self.block(torch.cat([h, left], dim=1), code)
-        if self.double:
+        if self.doubles:
             h = interpolate(h, scale_factor=2.0, mode="nearest")
         return self.smooth(h)

@@ -18,11 +18,19 @@ import torch
 from torch import Generator, Tensor, nn
 
 from genflow_lite import _checkpoint
+from genflow_lite._objective import objective, stratified_times
 from genflow_lite._parallel import Shared, team
 from genflow_lite._run import Run, learning_rate
 from genflow_lite._shapes import check_count, check_number, check_positive, describe
 
-__all__ = ["Trained", "learning_rate", "restore", "train"]
+__all__ = [
+    "Trained",
+    "learning_rate",
+    "objective",
+    "restore",
+    "stratified_times",
+    "train",
+]
 
 
 class Trained(NamedTuple):
