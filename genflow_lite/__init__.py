@@ -11,7 +11,14 @@ Time runs from t = 0, the data, to t = 1, the noise, everywhere.
 from genflow_lite._shapes import Denoiser
 from genflow_lite.grids import time_grid
 from genflow_lite.guidance import cfg, classifier_guided, interval
-from genflow_lite.losses import denoising_loss, gaussian_kl, variational_terms
+from genflow_lite.likelihood import flow_log_likelihood, log_likelihood
+from genflow_lite.losses import (
+    denoising_loss,
+    flow_matching_loss,
+    gaussian_kl,
+    interpolant_loss,
+    variational_terms,
+)
 from genflow_lite.multistep import dpm_solver_2, dpmpp_2m, plms
 from genflow_lite.ode import adams_bashforth, euler, heun, last, rk4, velocity
 from genflow_lite.oracles import EmpiricalDenoiser, GaussianMixture
@@ -44,12 +51,16 @@ __all__ = [
     "dpmpp_2m",
     "euler",
     "euler_maruyama",
+    "flow_log_likelihood",
+    "flow_matching_loss",
     "from_betas",
     "gaussian_kl",
     "heun",
+    "interpolant_loss",
     "interval",
     "langevin",
     "last",
+    "log_likelihood",
     "plms",
     "rectified",
     "rk4",

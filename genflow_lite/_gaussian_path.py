@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp
 
+from genflow_lite._reversed_clock import ReversedClock
 from genflow_lite._shapes import (
     Curve,
     Instant,
@@ -160,8 +161,9 @@ class GaussianPath:
     def sde(self, t: Instant) -> tuple[Curve, Curve]:
         """f_t and g_t of the SDE dx = f_t x dt + g_t dW whose marginals are the path's.
 
-        f = α̇/α and g² = d(σ²)/dt − 2 f σ² (Song et al. 2021; Kingma et al. 2021). It is
-        g that is returned, not g². Both have the shape of t.
+        f = α̇/α and g² = d(σ²)/dt − 2 f σ² (Song, Sohl-Dickstein et al. 2021;
+        Kingma et al. 2021). It is g that is returned, not g². Both have the shape
+        of t.
 
         Raises ValueError where α = 0 and f is infinite (t = 1 on the cosine and the
         rectified path: stop at a t_max < 1), and where g² would be negative.
@@ -208,6 +210,10 @@ class GaussianPath:
         highest, lowest = self.log_snr(torch.tensor([0.0, 1.0], dtype=lam.dtype))
         # The ends exactly, also where an inverse would give ∞/∞ or a rounded 1.
         return torch.where(lam >= highest, 0.0, torch.where(lam <= lowest, 1.0, t))
+
+    def reversed_clock(self) -> ReversedClock:
+        """This path on the literature's clock τ = 1 − t, noise first, as a view."""
+        return ReversedClock(self)
 
     def prior(self, shape: Sequence[int], *, generator: torch.Generator) -> Tensor:
         """A start for a sampler at t = 1: σ(1)·ε, float64, of the given shape.

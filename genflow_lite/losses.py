@@ -11,6 +11,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from genflow_lite._flow_matching import (
+    Interpolant,
+    conditional_velocity,
+    flow_matching_loss,
+    interpolant_loss,
+    interpolate,
+)
 from genflow_lite._shapes import (
     Numbers,
     State,
@@ -39,10 +46,15 @@ from genflow_lite.predict import (
 
 __all__ = [
     "Chain",
+    "Interpolant",
+    "conditional_velocity",
     "ddpm_chain",
     "denoising_loss",
     "discretised_nll",
+    "flow_matching_loss",
     "gaussian_kl",
+    "interpolant_loss",
+    "interpolate",
     "interpolated_log_variance",
     "variational_terms",
 ]
