@@ -197,6 +197,31 @@ def test_picture_is_small_and_leaves_matplotlib_alone() -> None:
     assert (blue > red + 60).any()  # the first series is blue
 
 
+def test_a_colour_that_only_the_legend_shows_survives_the_palette() -> None:
+    """Four lines of one course: the last covers the others, but not in the legend."""
+    points = np.random.default_rng(0).normal(size=(300, 2))
+    x, y = np.arange(1.0, 9.0), np.arange(1.0, 9.0) ** 2
+
+    def cloud(a: float) -> dict:
+        return {"one": points + a, "two": 0.8 * points}
+
+    def lines(a: float) -> dict:
+        return {f"line {k}": (x, a + y) for k in range(4)}
+
+    made = explore(
+        panel(cloud, kind="scatter", a=[0, 1]),
+        panel(lines, kind="lines", a=[0, 1]),
+        **WORDS,
+    )
+    picture = Image.open(io.BytesIO(made.png)).convert("RGB")
+    colours = np.asarray(picture, dtype=int).reshape(-1, 3)
+    for wanted in ("#009E73", "#CC79A7", "#56B4E9", "#E69F00"):
+        rgb = [int(wanted[k : k + 2], 16) for k in (1, 3, 5)]
+        assert np.abs(colours - rgb).max(axis=1).min() <= 12, wanted
+    assert (colours.max(axis=0) == 255).all()
+    assert tuple(colours[0]) == (255, 255, 255)
+
+
 @pytest.mark.parametrize("kind", ["scatter", "lines", "trajectories", "field", "bars"])
 def test_picture_shows_the_start_state(kind: str) -> None:
     def value(a: int) -> object:

@@ -213,9 +213,12 @@ def _small(png: bytes) -> bytes:
         part = full.resize(size, Image.Resampling.LANCZOS) if scale < 1 else full
         for colours in (64, 32, 16):
             buffer = io.BytesIO()
-            part.quantize(colours, dither=Image.Dither.NONE).save(
-                buffer, "PNG", optimize=True
+            # An octree keeps a colour that only the legend shows; white becomes 254.
+            few = part.quantize(
+                colours, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
             )
+            few.putpalette([255 if v > 252 else v for v in few.getpalette() or ()])
+            few.save(buffer, "PNG", optimize=True)
             out = buffer.getvalue()
             if len(out) <= BUDGET:
                 return out
