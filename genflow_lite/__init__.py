@@ -19,7 +19,15 @@ from genflow_lite.losses import (
     interpolant_loss,
     variational_terms,
 )
-from genflow_lite.multistep import dpm_solver_2, dpmpp_2m, plms
+from genflow_lite.multistep import (
+    adams,
+    dpm_solver_2,
+    dpmpp_2m,
+    dpmpp_2m_sde,
+    dpmpp_3m,
+    gaussian_jump,
+    plms,
+)
 from genflow_lite.ode import adams_bashforth, euler, heun, last, rk4, velocity
 from genflow_lite.oracles import EmpiricalDenoiser, GaussianMixture
 from genflow_lite.paths import (
@@ -39,6 +47,7 @@ __all__ = [
     "EmpiricalDenoiser",
     "GaussianMixture",
     "GaussianPath",
+    "adams",
     "adams_bashforth",
     "as_denoiser",
     "cfg",
@@ -49,11 +58,14 @@ __all__ = [
     "denoising_loss",
     "dpm_solver_2",
     "dpmpp_2m",
+    "dpmpp_2m_sde",
+    "dpmpp_3m",
     "euler",
     "euler_maruyama",
     "flow_log_likelihood",
     "flow_matching_loss",
     "from_betas",
+    "gaussian_jump",
     "gaussian_kl",
     "heun",
     "interpolant_loss",

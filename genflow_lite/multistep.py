@@ -1,4 +1,4 @@
-"""Samplers of second order: DDIM's step, corrected by other values of D.
+"""Samplers of higher order: DDIM's step, corrected by other values of D.
 
 In the clock ℓ = log α/σ, half of the log-SNR λ of this book and the λ of the papers, a
 step t → r has the length h = ℓ_r − ℓ_t > 0, and by variation of constants the
@@ -14,11 +14,12 @@ gives the step of ``ddim`` at η = 0,
 and every sampler here is that step with a correction from other values of D. Where h
 is infinite (α_t = 0 or σ_r = 0) there is nothing to interpolate over, and the step is
 left uncorrected: first order where the path starts in pure noise, and D itself at the
-end where σ = 0.
+end where σ = 0. The exception is ``adams``, which straightens the path first and has
+no such steps.
 
 As in ``genflow_lite.samplers``, arguments are checked at the call, the coefficients of
 all steps are prepared at once, and the result is an iterator over n + 1 fresh float64
-states. Nothing is random. Gradients flow through the steps.
+states. Only ``dpmpp_2m_sde`` is random. Gradients flow through the steps.
 """
 
 from collections.abc import Iterator
@@ -26,11 +27,23 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from genflow_lite._adams import adams
+from genflow_lite._exponential import dpmpp_2m_sde, dpmpp_3m, line_weights
+from genflow_lite._jump import gaussian_jump
 from genflow_lite._shapes import Denoiser, State
+from genflow_lite._steps import ddim_steps, lengths, own, where_finite
 from genflow_lite.paths import GaussianPath
 from genflow_lite.samplers import _arguments
 
-__all__ = ["dpm_solver_2", "dpmpp_2m", "plms"]
+__all__ = [
+    "adams",
+    "dpm_solver_2",
+    "dpmpp_2m",
+    "dpmpp_2m_sde",
+    "dpmpp_3m",
+    "gaussian_jump",
+    "plms",
+]
 
 _ADAMS = (
     (1.0,),
@@ -78,28 +91,30 @@ def plms(
     manifolds": the linear multistep of F-PNDM after the first step of S-PNDM.
     """
     denoise, x, ts = _arguments(denoise, path, x, ts, "decreasing")
-    h = _lengths(path, ts)
-    ddim_steps = _ddim_steps(path, ts[:-1], ts[1:], h)
+    h = lengths(path, ts)
+    of_ddim = ddim_steps(path, ts[:-1], ts[1:], h)
     alpha, sigma = path.alpha(ts), path.sigma(ts)
     # x_r = DDIM + c (ε_k − ε′): with the difference, α_t = 0 costs no digits.
-    pull = _where_finite(h, sigma[1:] * torch.expm1(h))
-    first = float(_where_finite(h, alpha[1:] * torch.expm1(h) / 2)[0])
-    a, b, c = (column.tolist() for column in (*ddim_steps, pull))
+    pull = where_finite(h, sigma[1:] * torch.expm1(h)).tolist()
+    first = float(where_finite(h, alpha[1:] * torch.expm1(h) / 2)[0])
+    a, b, alphas, sigmas = (c.tolist() for c in (*of_ddim, alpha, sigma))
 
     def states() -> Iterator[State]:
         state, history = x, []
         yield state.clone()
         for k, t in enumerate(ts[:-1]):
-            d = _own(denoise(state, t), state)
-            noise = (state - alpha[k] * d) / sigma[k]
-            move = a[k] * state + b[k] * d
+            d = denoise(state, t)
+            noise = torch.sub(state, d, alpha=alphas[k]) / sigmas[k]
             history = [noise, *history[:3]]
+            move = torch.add(state * a[k], d, alpha=b[k])
             if k == 0 and first != 0:
-                state = move + first * (denoise(move, ts[1]) - d)
+                d = own(d, state)
+                state = torch.add(move, denoise(move, ts[1]) - d, alpha=first)
             else:
+                state = move
                 weights = _ADAMS[len(history) - 1]
-                mean = sum(w * e for w, e in zip(weights, history, strict=True))
-                state = move - c[k] * (mean - noise)
+                for j, (w, e) in enumerate(zip(weights, history, strict=True)):
+                    state = state.add(e, alpha=-pull[k] * (w - 1 if j == 0 else w))
             yield state.clone()
 
     return states()
@@ -124,18 +139,18 @@ def dpm_solver_2(
     α = 0, and to σ = 0, where the last state is D(x, t).
 
     Arguments, result and errors as in ``plms``.
-    Source: Lu et al. (2022), algorithm 1.
+    Source: Lu et al. (2022), DPM-Solver, algorithm 1.
     """
     denoise, x, ts = _arguments(denoise, path, x, ts, "decreasing")
-    h = _lengths(path, ts)
+    h = lengths(path, ts)
     finite = h.isfinite()
     half = path.log_snr(ts) / 2
     middle = ts[1:].clone()
     # λ of the book is 2ℓ, so the sum of two neighbouring ℓ is the λ halfway.
     middle[finite] = path.t_of_log_snr((half[:-1] + half[1:])[finite])
-    to_middle = _ddim_steps(path, ts[:-1], middle, torch.where(finite, h / 2, h))
-    to_end = _ddim_steps(path, ts[:-1], ts[1:], h)
-    turn = _where_finite(h, 2 * path.alpha(ts[1:]) * (h / 2).sinh())
+    to_middle = ddim_steps(path, ts[:-1], middle, torch.where(finite, h / 2, h))
+    to_end = ddim_steps(path, ts[:-1], ts[1:], h)
+    turn = where_finite(h, 2 * path.alpha(ts[1:]) * (h / 2).sinh())
     columns = (*to_middle, *to_end, turn)
     a_s, b_s, a, b, c = (column.tolist() for column in columns)
 
@@ -143,11 +158,12 @@ def dpm_solver_2(
         state = x
         yield state.clone()
         for k, t in enumerate(ts[:-1]):
-            d = _own(denoise(state, t), state)
-            u = a_s[k] * state + b_s[k] * d
-            state = a[k] * state + b[k] * d
+            d = own(denoise(state, t), state)
+            move = torch.add(state * a[k], d, alpha=b[k])
             if c[k] != 0:
-                state = state + c[k] * (denoise(u, middle[k]) - d)
+                u = torch.add(state * a_s[k], d, alpha=b_s[k])
+                move = torch.add(move, denoise(u, middle[k]) - d, alpha=c[k])
+            state = move
             yield state.clone()
 
     return states()
@@ -173,42 +189,20 @@ def dpmpp_2m(
     diffusion probabilistic models", algorithm 2.
     """
     denoise, x, ts = _arguments(denoise, path, x, ts, "decreasing")
-    h = _lengths(path, ts)
-    ratio = _where_finite(h[1:], h[1:] / (2 * h[:-1]))
-    # Two times one rounding apart may share their ℓ: there is no line through them.
-    ratio = torch.where(h[:-1] > 0, ratio, 0.0)
-    columns = (*_ddim_steps(path, ts[:-1], ts[1:], h), ratio)
-    a, b, w = (column.tolist() for column in columns)
+    h = lengths(path, ts)
+    w = line_weights(h)
+    a, b = ddim_steps(path, ts[:-1], ts[1:], h)
+    a, b, lift = (column.tolist() for column in (a, b, b * w))
 
     def states() -> Iterator[State]:
         state, before = x, None
         yield state.clone()
         for k, t in enumerate(ts[:-1]):
-            d = _own(denoise(state, t), state)
-            guess = d if before is None else d + w[k - 1] * (d - before)
-            state, before = a[k] * state + b[k] * guess, d
+            d = own(denoise(state, t), state)
+            state = torch.add(state * a[k], d, alpha=b[k])
+            if before is not None:
+                state = state.add(d - before, alpha=lift[k])
+            before = d
             yield state.clone()
 
     return states()
-
-
-def _lengths(path: GaussianPath, ts: Tensor) -> Tensor:
-    """(n,): h = ℓ_r − ℓ_t of every step, infinite where α_t = 0 or σ_r = 0."""
-    return path.log_snr(ts).diff() / 2
-
-
-def _ddim_steps(
-    path: GaussianPath, t: Tensor, r: Tensor, h: Tensor
-) -> tuple[Tensor, Tensor]:
-    """a and b of x_r = a x + b D, the flow's step t → r for a constant D."""
-    return path.sigma(r) / path.sigma(t), -path.alpha(r) * torch.expm1(-h)
-
-
-def _own(d: Tensor, x: Tensor) -> Tensor:
-    """A copy, so that a denoiser may write its next result to the same place."""
-    return d.to(x, copy=True)
-
-
-def _where_finite(h: Tensor, value: Tensor) -> Tensor:
-    """The coefficient of a correction: 0, none, where the step is infinite."""
-    return torch.where(h.isfinite(), value, 0.0)

@@ -61,7 +61,8 @@ def euler_maruyama(
     Raises TypeError or ValueError at the call for arguments of another kind, shape
     or order, an x that is not finite, a denoiser made for another path, and a grid
     that reaches α = 0, where f is infinite (start from a t_max < 1).
-    Source: Song et al. (2021), Karras et al. (2022), Cao et al. (2023) for the family.
+    Source: Song, Sohl-Dickstein et al. (2021); Karras et al. (2022); Cao et al. (2023)
+    for the family.
     """
     denoise, x, ts = _arguments(denoise, path, x, ts, "decreasing")
     kappa = _number(kappa, "kappa")
@@ -171,7 +172,7 @@ def langevin(
         )
     check_generator(generator)
     half = step_size / 2
-    alpha, sigma = path.alpha(ts), path.sigma(ts)
+    alpha, sigma = path.alpha(ts).tolist(), path.sigma(ts).tolist()
 
     def states() -> Iterator[State]:
         state = x
@@ -182,9 +183,11 @@ def langevin(
                 return
             a, b = 1 - half, half * alpha[k]
             c = math.sqrt(step_size) * sigma[k]
+            t = ts[k]
             for _ in range(steps):
                 z = _normal_like(state, generator)
-                state = a * state + b * denoise(state, ts[k]) + c * z
+                state = torch.add(state * a, denoise(state, t), alpha=b)
+                state = state.add(z, alpha=c)
             yield state.clone()
 
     return states()
@@ -226,10 +229,9 @@ def _walk(
         state = x
         yield state.clone()
         for k, t in enumerate(ts):
-            move = a[k] * state + b[k] * denoise(state, t)
-            state = move
+            state = torch.add(state * a[k], denoise(state, t), alpha=b[k])
             if generator is not None and c[k] != 0:
-                state = move + c[k] * _normal_like(state, generator)
+                state = state.add(_normal_like(state, generator), alpha=c[k])
             yield state.clone()
 
     return states()
