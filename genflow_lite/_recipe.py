@@ -56,9 +56,7 @@ def parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--unconditional", action="store_true", help="ignore labels")
     net = top.add_argument_group("network")
-    net.add_argument(
-        "--net", choices=["unet", "mlp"], help="by default unet for images"
-    )
+    net.add_argument("--net", choices=["unet", "mlp"], help="unet if it is images")
     net.add_argument("--width", type=int, default=None, help="of its layers")
     net.add_argument("--depth", type=int, help="layers of an mlp, levels of a unet")
     loop = top.add_argument_group("training")
@@ -69,11 +67,9 @@ def parser() -> argparse.ArgumentParser:
     loop.add_argument("--drop", type=float, default=0.1, help="share of dropped labels")
     loop.add_argument("--seed", type=int, default=0)
     loop.add_argument("--device", default="auto", help="cpu, cuda, mps, ...")
+    loop.add_argument("--checkpoint", type=Path, help="file to write and to go on from")
     loop.add_argument(
-        "--checkpoint", type=Path, help="a .safetensors file to go on from"
-    )
-    loop.add_argument(
-        "--every", type=int, default=500, help="steps between checkpoints"
+        "--every", type=int, default=500, help="steps from one to the next"
     )
     loop.add_argument("--restart", action="store_true", help="replace the checkpoint")
     draw = top.add_argument_group("samples")
@@ -223,10 +219,11 @@ def write(path: Path, samples: Tensor, labels: Tensor | None) -> None:
     elif samples.ndim == 2:
         from matplotlib.figure import Figure
 
-        axes = Figure(figsize=(5, 5)).subplots()
+        figure = Figure(figsize=(5, 5))
+        axes = figure.subplots()
         axes.scatter(*samples.T.tolist(), s=4, linewidths=0)
         axes.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
-        axes.figure.savefig(path, dpi=150)
+        figure.savefig(path, dpi=150)
     else:
         from matplotlib.image import imsave
 

@@ -10,108 +10,36 @@ A network is float32 and its weights start from ``seed``, without a look at torc
 global generator: two networks made alike are alike.
 """
 
-import math
-
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from genflow_lite._shapes import (
-    Numbers,
-    State,
-    check_count,
-    check_floating,
-    check_state,
-    describe,
+from genflow_lite._net import (
+    Net,
+    checked_time,
+    fourier_features,
+    seeded,
+    silent,
+    sinusoidal_embedding,
 )
+from genflow_lite._shapes import Numbers, State, check_count, check_state
 from genflow_lite._unet import Down, Middle, Up
 
 __all__ = ["MLP", "UNet", "fourier_features", "sinusoidal_embedding"]
 
 
-def fourier_features(u: Tensor, octaves: int) -> Tensor:
-    """(u, sin π u, cos π u, sin 2π u, …): u with its waves of 1, 2, 4, … half turns.
+class MLP(Net):
+    """A perceptron of residual layers, for points or for small things flattened.
 
-    A perceptron learns the low frequencies of its input first; sines of the input hand
-    it the high ones (Tancik et al. 2020). For octave k = 0, …, octaves − 1 the angle
-    is 2ᵏ π u, so that on [0, 1] the lowest cosine still tells both ends apart.
+    c = silu(W_c silu(W_t waves(t) + e_y)),  h_0 = W_0 waves(x),
+    h_k = h_{k−1} + W_k silu((1 + a_k) h_{k−1} + b_k),  (a_k, b_k) linear in c,
 
-    u (B, D), octaves ≥ 0. Returns (B, D (1 + 2 octaves)).
-    """
-    scales = math.pi * 2.0 ** torch.arange(octaves, dtype=u.dtype, device=u.device)
-    angles = (u[..., None] * scales).flatten(-2)
-    return torch.cat([u, angles.sin(), angles.cos()], dim=-1)
-
-
-def sinusoidal_embedding(t: Tensor, width: int) -> Tensor:
-    """(sin ω_j τ, cos ω_j τ) for j < width/2, τ = 1000 t, ω_j = 10000^(−2j/width).
-
-    The embedding of a position in a sentence (Vaswani et al. 2017), as DDPM uses it
-    for the step n = 1000 t of 1000 (Ho et al. 2020). t (B,), width even. Returns
-    (B, width): all sines, then all cosines.
-    """
-    half = width // 2
-    exponent = torch.arange(half, dtype=t.dtype, device=t.device) / half
-    angles = 1000 * t[:, None] * 10000.0**-exponent
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-class _Net(nn.Module):
-    """What both networks share: checks, labels, and weights that start from a seed."""
-
-    def __init__(self, classes: int | None) -> None:
-        super().__init__()
-        if classes is not None:
-            check_count(classes, name="classes")
-        self.classes = classes
-
-    def _labels(self, cond: Tensor | None, x: Tensor) -> Tensor | None:
-        """The labels of a batch; ValueError for a label that the network lacks."""
-        if self.classes is None:
-            if cond is not None:
-                raise ValueError(
-                    "cond must be None for a network made without classes; "
-                    f"got {describe(cond)}"
-                )
-            return None
-        if cond is None:
-            return torch.full((len(x),), self.classes, device=x.device)
-        kinds = (torch.int64, torch.int32)
-        if not isinstance(cond, Tensor) or cond.dtype not in kinds:
-            raise TypeError(f"cond must be an int64 tensor; got {describe(cond)}")
-        if cond.shape != x.shape[:1]:
-            raise ValueError(
-                f"cond must have shape (B,) = ({len(x)},); got {tuple(cond.shape)}"
-            )
-        if len(x) and not 0 <= int(cond.min()) <= int(cond.max()) <= self.classes:
-            raise ValueError(
-                f"cond must hold labels from 0 to {self.classes - 1}, or the null "
-                f"label {self.classes}; got values from {int(cond.min())} to "
-                f"{int(cond.max())}"
-            )
-        return cond.to(x.device)
-
-
-def _checked_time(t: Tensor, x: Tensor) -> Tensor:
-    t = check_floating(t, name="t")
-    if t.shape not in ((), x.shape[:1]):
-        raise ValueError(
-            f"t must have shape () or (B,) = ({len(x)},); got {tuple(t.shape)}"
-        )
-    return t.to(x).expand(len(x))
-
-
-class MLP(_Net):
-    """A perceptron of residual layers for points, or for small things flattened.
-
-    h = W₀ [x, waves of x, waves of t] + e(cond), then `depth` times
-    h ← h + W₂ silu(W₁ silu(h) …), and a linear layer back to `dim`.
+    and W silu(h_depth) is the result, 0 for a new network. Biases are not shown.
 
     dim: D, the number of entries of x without its batch axis; x may be (B, *S) with
-        any S of D entries. width, depth: of the hidden layers. octaves: Fourier
-        octaves of t. space_octaves: of each coordinate of x, for data with sharp
-        edges whose coordinates are of order one. classes: how many labels there are.
-        seed: of the starting weights.
+        any S of D entries. width, depth: of the layers. octaves: of `fourier_features`
+        of t; space_octaves: of each entry of x, for points with sharp edges whose
+        coordinates are of order one. classes: how many labels there are; None is a
+        network without labels. seed: of the starting weights.
 
     Raises TypeError and ValueError for bad arguments, there and at the call.
     """
@@ -129,42 +57,41 @@ class MLP(_Net):
     ) -> None:
         super().__init__(classes)
         self.dim = check_count(dim, name="dim")
-        check_count(width, name="width")
-        check_count(depth, name="depth")
+        width = check_count(width, name="width")
+        depth = check_count(depth, name="depth")
         self.octaves = check_count(octaves, name="octaves", least=0)
         self.space_octaves = check_count(space_octaves, name="space_octaves", least=0)
-        inputs = dim * (1 + 2 * space_octaves) + 1 + 2 * octaves
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.first = nn.Linear(inputs, width)
-            self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
-            self.last = nn.Linear(width, dim)
+        code = max(32, width // 4)
+        with seeded(seed):
+            self.time = nn.Linear(1 + 2 * octaves, code)
             if classes is not None:
-                self.label = nn.Embedding(classes + 1, width)
+                self.label = nn.Embedding(classes + 1, code)
+            self.code = nn.Linear(code, code)
+            self.scales = nn.Linear(code, 2 * width * depth)
+            self.first = nn.Linear(dim * (1 + 2 * space_octaves), width)
+            self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+            self.last = silent(nn.Linear(width, dim))
 
     def forward(self, x: State, t: Numbers, cond: Tensor | None = None) -> State:
-        """The prediction at x (B, *S), t (B,) or (), cond (B,); (B, *S) float32."""
+        """The prediction at x (B, *S), t (B,) or (), cond (B,); like x."""
         x = check_state(x)
         flat = x.reshape(len(x), -1)
         if flat.shape[1] != self.dim:
             raise ValueError(
-                f"x must have {self.dim} entries in each row; got shape "
-                f"{tuple(x.shape)}"
+                f"x must have {self.dim} entries in each row; got {tuple(x.shape)}"
             )
-        t = _checked_time(t, x)
-        waves = fourier_features(t[:, None], self.octaves)
-        h = self.first(
-            torch.cat([fourier_features(flat, self.space_octaves), waves], 1)
-        )
-        labels = self._labels(cond, x)
+        c = self.time(fourier_features(checked_time(t, x)[:, None], self.octaves))
+        labels = self.labels(cond, x)
         if labels is not None:
-            h = h + self.label(labels)
-        for layer in self.hidden:
-            h = layer(silu(h))
+            c = c + self.label(labels)
+        scales = self.scales(silu(self.code(silu(c)))).chunk(2 * len(self.layers), 1)
+        h = self.first(fourier_features(flat, self.space_octaves))
+        for layer, a, b in zip(self.layers, scales[::2], scales[1::2], strict=True):
+            h = h + layer(silu((1 + a) * h + b))
         return self.last(silu(h)).reshape(x.shape)
 
 
-class UNet(_Net):
+class UNet(Net):
     """A U-Net for images, with sinusoidal time, attention and class conditioning.
 
     Residual blocks on each of `levels` resolutions on the way down, one pair with
@@ -197,8 +124,7 @@ class UNet(_Net):
             raise ValueError(f"width must be a multiple of 4; got {width}")
         widths = [width * min(k + 1, 2) for k in range(levels)]
         inner = 4 * width
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.time = nn.Sequential(
                 nn.Linear(width, inner), nn.SiLU(), nn.Linear(inner, inner)
             )
@@ -237,8 +163,8 @@ class UNet(_Net):
                 f"x must have a height and width that are multiples of {step} for "
                 f"{self.levels} levels; got {tuple(x.shape[2:])}"
             )
-        code = self.time(sinusoidal_embedding(_checked_time(t, x), self.width))
-        labels = self._labels(cond, x)
+        code = self.time(sinusoidal_embedding(checked_time(t, x), self.width))
+        labels = self.labels(cond, x)
         if labels is not None:
             code = code + self.label(labels)
         code = silu(code)
