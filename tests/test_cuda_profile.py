@@ -527,6 +527,8 @@ def test_the_display_of_a_kernel_that_fails_or_touches_nothing() -> None:
     nothing = run("")
     assert repr(nothing) == "Profile: no loads or stores"
     assert "cuda-access" not in nothing._repr_html_()
+    assert ">memory<" not in nothing._repr_html_()
+    assert ">memory<" in run("y[t] = 0;")._repr_html_()
     conflicts = run(
         "__shared__ float s[1024]; s[t] = t;\n__syncthreads();\n"
         "y[t] = s[32 * t % 1024];"

@@ -63,6 +63,16 @@ def test_reference_lists_every_public_name(module: str) -> None:
     assert [name for name in public if name not in listed] == []
 
 
+def test_reference_lists_the_face_of_cuda_labs() -> None:
+    page = text("api.md")
+    package = import_module("cuda_labs")
+    for name in package.__all__:
+        directives = "|".join(("class", "exception", "module"))
+        assert re.search(
+            rf"^\.\. auto(?:{directives}):: cuda_labs\.{name}$", page, re.M
+        )
+
+
 def test_reference_names_only_what_exists() -> None:
     for path in re.findall(
         r"\.\. auto(?:class|function|exception):: (\S+)", text("api.md")
@@ -72,10 +82,12 @@ def test_reference_names_only_what_exists() -> None:
 
 
 def test_example_of_the_reference_runs() -> None:
-    code = re.search(r"```python\n(.*?)```", text("api.md"), re.DOTALL)
-    assert code is not None
+    code, kernels = re.findall(r"```python\n(.*?)```", text("api.md"), re.DOTALL)
     scope: dict = {}
-    exec(code[1], scope)
+    exec(code, scope)
+    exec(kernels, scope)
+    assert scope["x"].tolist() == [9.0] * 1000
+    assert scope["profile"].requested_bytes == 2 * 4000
     spread = scope["samples"].std(dim=0)
     # Exact: the square roots of 1.04 and 0.04; 1000 samples, 200 steps.
     assert abs(float(spread[0]) - 1.0198) < 0.08
@@ -180,6 +192,11 @@ def test_docstring_layout() -> None:
         "",
         "    a  b",
         "    1  2",
+        "",
+        "Args:",
+        "    grid, block: up to three",
+        "        extents.",
+        "    name: a word.",
     ]
     assert plain_docstrings.convert(lines) == [
         "One step.",
@@ -197,5 +214,10 @@ def test_docstring_layout() -> None:
         "",
         "   a  b",
         "   1  2",
+        "",
+        "Arguments:",
+        "",
+        "- ``grid, block``: up to three extents.",
+        "- ``name``: a word.",
         "",
     ]

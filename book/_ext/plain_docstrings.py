@@ -7,7 +7,8 @@ drawn with spaces. Before Sphinx reads one, this extension
 * keeps ``literal`` and `literal` text, and escapes every other special character;
 * sets short indices as such, x_t and w_{k+1} with a subscript;
 * turns indented blocks, tables and lines that are equations into literal blocks;
-* turns "name: what it is" with a hanging indent into an item of a list.
+* turns "name: what it is" with a hanging indent into an item of a list, and so the
+  arguments under "Args:".
 
 Types in signatures that have no entry on any page stay plain text; a reference in
 prose that leads nowhere is still an error of the build.
@@ -129,7 +130,12 @@ def convert(lines: list[str]) -> list[str]:
             continue
         literal_open = False
         block[-1] = re.sub("::$", ":", block[-1])  # the block after it says so itself
-        if len(block) > 1 and len(block[0]) < 60 and block[0].endswith(":") and hanging:
+        if block[0] == "Args:":
+            indent = len(block[1]) - len(block[1].lstrip())
+            out += ["Arguments:", "", *listed([line[indent:] for line in block[1:]])]
+        elif (
+            len(block) > 1 and len(block[0]) < 60 and block[0].endswith(":") and hanging
+        ):
             out += [escape(block[0]), "", "::", "", *literal(block[1:])]
         elif hanging or LIST_ITEM.match(block[0]) or all(map(NAMED.match, block)):
             out += listed(block)

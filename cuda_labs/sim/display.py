@@ -58,24 +58,31 @@ def page(profile: Profile) -> str:
     noted = {f.line for f in profile.notes} | {f.other_line for f in profile.notes}
     head = _findings("cuda-error", "✗ ", profile.errors)
     head += _findings("cuda-note", "note: ", profile.notes)
+    titles = ("line", "source", "memory") if margin else ("line", "source")
     rows = "".join(
-        _line(number, code, margin.get(number, []), number in bad, number in noted)
+        _line(
+            number,
+            code,
+            margin.get(number, []) if margin else None,
+            number in bad,
+            number in noted,
+        )
         for number, code in enumerate(profile.source.splitlines(), start=1)
     )
-    titles = "".join(
+    heads = "".join(
         f'<th role="columnheader" scope="col" style="{_LEFT}">{title}</th>'
-        for title in ("line", "source", "memory")
+        for title in titles
     )
     return (
         f'<div class="cuda-profile">{head}'
         '<table role="table" aria-label="Source with its memory traffic">'
-        f'<thead role="rowgroup"><tr role="row">{titles}</tr></thead>'
+        f'<thead role="rowgroup"><tr role="row">{heads}</tr></thead>'
         f'<tbody role="rowgroup">{rows}</tbody></table>{_total(profile)}</div>'
     )
 
 
 def _line(
-    number: int, code: str, accesses: list[str], is_bad: bool, is_noted: bool
+    number: int, code: str, accesses: list[str] | None, is_bad: bool, is_noted: bool
 ) -> str:
     css = "cuda-bad" if is_bad else "cuda-noted" if is_noted else ""
     mark = f' class="{css}"' if css else ""
@@ -83,12 +90,16 @@ def _line(
     shown = html.escape(before)
     if slashes:
         shown += f'<span class="cuda-comment">{html.escape(slashes + after)}</span>'
-    return (
-        f'<tr role="row"{mark}><th role="rowheader" scope="row" style="{_LEFT}">'
-        f'{number}</th><td role="cell" style="{_LEFT}"><pre style="{_PLAIN}">{shown}'
-        f'</pre></td><td role="cell" class="cuda-margin" style="{_LEFT}">'
-        f"{''.join(accesses)}</td></tr>"
+    cells = (
+        f'<th role="rowheader" scope="row" style="{_LEFT}">{number}</th>'
+        f'<td role="cell" style="{_LEFT}"><pre style="{_PLAIN}">{shown}</pre></td>'
     )
+    if accesses is not None:
+        cells += (
+            f'<td role="cell" class="cuda-margin" style="{_LEFT}">'
+            f"{''.join(accesses)}</td>"
+        )
+    return f'<tr role="row"{mark}>{cells}</tr>'
 
 
 def _access(row: Row) -> str:
