@@ -92,7 +92,9 @@ def _panel(axes: Axes, head: dict, frames: list[Frame]) -> None:
         axes.set_aspect("equal")
     power = FuncFormatter(lambda v, _: f"$10^{{{v:g}}}$")
     for log, axis in ((head.get("logx"), axes.xaxis), (head.get("logy"), axes.yaxis)):
-        axis.set_major_locator(MultipleLocator(1) if log else MaxNLocator(5))
+        axis.set_major_locator(
+            MultipleLocator(1) if log else MaxNLocator(5, steps=[1, 2, 5, 10])
+        )
         if log:
             axis.set_major_formatter(power)
     for frame, layer in zip(frames, head["layers"], strict=True):
