@@ -17,6 +17,9 @@ from genflow_lite._shapes import (
 from genflow_lite.paths import GaussianPath
 from genflow_lite.predict import check_is_path
 
+NormalDensity = Callable[[Tensor, Tensor | float], Tensor]
+"""log p_t(x) of a normal law, x (B, *S), t () or a number; the result (B,)."""
+
 LogDensity = Callable[[Tensor, Tensor], Tensor]
 """log p_t(x): x (B, *S), t (), the result (B,)."""
 
@@ -30,7 +33,7 @@ def standard_normal(x: State, t: Tensor | float = 1.0) -> Numbers:
 
 def moment_prior(
     path: GaussianPath, mean: Tensor | None = None, cov: Tensor | None = None
-) -> LogDensity:
+) -> NormalDensity:
     """The normal law with the moments that x_t has: N(α m, α² C + σ² I) at time t.
 
     For data of mean m and covariance C the first two moments of x_t are exactly these,
