@@ -281,7 +281,7 @@ class Linear(nn.Module):
 
 def field(seed: int = 0) -> Any:
     """A small field that moves points by about their own size."""
-    net = MLP(2, width=16, depth=1, seed=seed).double()
+    net: Any = MLP(2, width=16, depth=1, seed=seed).double()
     with torch.no_grad():
         net.last.weight.normal_(0, 1, generator=generator(seed))
     return net
