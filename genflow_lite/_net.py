@@ -91,8 +91,17 @@ def silent(layer: nn.Module) -> nn.Module:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """New layers take their weights from this seed; torch's generator is untouched."""
+    """New layers are float32 and take their weights from this seed.
+
+    Torch's generator and its default dtype (the chapters' is float64) are afterwards
+    as they were.
+    """
     seed = check_count(seed, name="seed", least=0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_default_dtype(default)

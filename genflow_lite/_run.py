@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from genflow_lite import _checkpoint
+from genflow_lite._shapes import check_count, check_number, check_positive
 
 
 def learning_rate(step: int, *, lr: float, steps: int, warmup: int) -> float:
@@ -25,6 +26,43 @@ def learning_rate(step: int, *, lr: float, steps: int, warmup: int) -> float:
 def decay(step: int, ema: float) -> float:
     """The decay of the average at step 0, 1, …: min(ema, (step + 1)/(step + 10))."""
     return min(ema, (step + 1) / (step + 10))
+
+
+def checked_settings(
+    steps: int,
+    lr: float,
+    warmup: int | None,
+    ema: float,
+    clip: float,
+    weight_decay: float,
+    seed: int,
+) -> dict[str, Any]:
+    """The checked settings, by name: what a resumed run must share."""
+    steps = check_count(steps, name="steps")
+    if warmup is None:
+        warmup = min(100, steps // 10)
+    warmup = check_count(warmup, name="warmup", least=0)
+    if warmup > steps:
+        raise ValueError(f"warmup must be at most steps = {steps}; got {warmup}")
+    ema, clip = check_number(ema, name="ema"), check_number(clip, name="clip")
+    if not 0 <= ema < 1:
+        raise ValueError(f"ema must lie in [0, 1); got {ema}")
+    if not clip > 0:
+        raise ValueError(f"clip must be positive; got {clip}")
+    weight_decay = check_number(weight_decay, name="weight_decay")
+    if not 0 <= weight_decay < math.inf:
+        raise ValueError(
+            f"weight_decay must be finite and at least 0; got {weight_decay}"
+        )
+    return {
+        "steps": steps,
+        "lr": check_positive(lr, name="lr"),
+        "warmup": warmup,
+        "ema": ema,
+        "clip": clip,
+        "weight_decay": weight_decay,
+        "seed": check_count(seed, name="seed", least=0),
+    }
 
 
 class Run:
@@ -51,7 +89,10 @@ class Run:
 
     def seed_step(self, rank: int) -> None:
         """Give torch's global generators, used by dropout, a seed of this step."""
-        torch.manual_seed(hash((self.settings["seed"], self.step, rank)) % 2**63)
+        seed = hash((self.settings["seed"], self.step, rank)) % 2**63
+        torch.default_generator.manual_seed(seed)
+        if self._weights[0].device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def update(self, value: Tensor, mean: Tensor) -> None:
         """One step along the gradient of `value`; `mean` is the loss to record."""

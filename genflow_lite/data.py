@@ -115,8 +115,10 @@ def spirals(
     labels as in `moons`.
     """
     label, u = _arms(n, check_count(count, name="count"), generator)
-    share = u.sqrt()
-    phi = 2 * math.pi * (check_number(turns, name="turns") * share + label / count)
+    turns, share = check_number(turns, name="turns"), u.sqrt()
+    if not math.isfinite(turns):
+        raise ValueError(f"turns must be finite; got {turns}")
+    phi = 2 * math.pi * (turns * share + label / count)
     points = 2 * share[:, None] * torch.stack([phi.cos(), phi.sin()], dim=1)
     return _noisy(points, label, noise, generator, return_labels)
 

@@ -11,7 +11,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 
-from genflow_lite._shapes import check_number, check_state
+from genflow_lite._net import seeded
+from genflow_lite._shapes import check_number, check_same_shape, check_state
 from genflow_lite.data import digits
 from genflow_lite.metrics import frechet_distance
 
@@ -68,6 +69,11 @@ class DigitJudge:
 
     def accuracy(self, images: Tensor, labels: Tensor) -> float:
         """The share of images in which the judge sees the given label."""
+        if labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"labels must have shape ({len(images)},), one for each image; got "
+                f"{tuple(labels.shape)}"
+            )
         return float((self.labels(images) == labels).double().mean())
 
     def distance(self, x: Tensor, y: Tensor) -> float:
@@ -90,8 +96,7 @@ def digit_classifier(seed: int = 0) -> DigitJudge:
     """
     images, labels = digits("train")
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         net = _Net()
     steps, lr = 500, 3e-3
     optimiser = torch.optim.AdamW(net.parameters(), lr, weight_decay=0.05, fused=True)
@@ -110,7 +115,8 @@ def digit_classifier(seed: int = 0) -> DigitJudge:
 def _warped(images: Tensor, generator: Generator) -> Tensor:
     """Each image under a random affine map near the identity."""
     n = len(images)
-    turn = torch.eye(2, 3) + WARP * torch.randn(n, 2, 3, generator=generator)
+    noise = torch.randn(n, 2, 3, generator=generator, dtype=images.dtype)
+    turn = torch.eye(2, 3, dtype=images.dtype) + WARP * noise
     grid = affine_grid(turn, list(images.shape), align_corners=False)
     return grid_sample(images, grid, padding_mode="border", align_corners=False)
 
@@ -125,6 +131,10 @@ def copies(
     the quantile itself, 0.01, and one that hands out training images scores 1.
     """
     quantile = check_number(quantile, name="quantile")
+    if not 0 <= quantile <= 1:
+        raise ValueError(f"quantile must lie in [0, 1]; got {quantile}")
+    for name, other in (("train", train), ("held_out", held_out)):
+        check_same_shape(samples[:0], other[:0], names=("samples", name))
 
     def nearest(x: Tensor) -> Tensor:
         flat = check_state(x).double().flatten(1)

@@ -32,8 +32,11 @@ class MLP(Net):
 
     c = silu(W_c silu(W_t waves(t) + e_y)),  h_0 = W_0 waves(x),
     h_k = h_{k−1} + W_k silu((1 + a_k) h_{k−1} + b_k),  (a_k, b_k) linear in c,
+    y = W silu(h_depth) + s x,  s a number linear in c;
 
-    and W silu(h_depth) is the result, 0 for a new network. Biases are not shown.
+    biases are not shown, and W and s start at 0. The last term is there because the
+    largest part of most predictions is a multiple of x, which layers of silu would
+    have to put together from pieces.
 
     dim: D, the number of entries of x without its batch axis; x may be (B, *S) with
         any S of D entries. width, depth: of the layers. octaves: of `fourier_features`
@@ -71,6 +74,7 @@ class MLP(Net):
             self.first = nn.Linear(dim * (1 + 2 * space_octaves), width)
             self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
             self.last = silent(nn.Linear(width, dim))
+            self.through = silent(nn.Linear(code, 1))
 
     def forward(self, x: State, t: Numbers, cond: Tensor | None = None) -> State:
         """The prediction at x (B, *S), t (B,) or (), cond (B,); like x."""
@@ -84,11 +88,12 @@ class MLP(Net):
         labels = self.labels(cond, x)
         if labels is not None:
             c = c + self.label(labels)
-        scales = self.scales(silu(self.code(silu(c)))).chunk(2 * len(self.layers), 1)
+        c = silu(self.code(silu(c)))
+        scales = self.scales(c).chunk(2 * len(self.layers), 1)
         h = self.first(fourier_features(flat, self.space_octaves))
         for layer, a, b in zip(self.layers, scales[::2], scales[1::2], strict=True):
             h = h + layer(silu((1 + a) * h + b))
-        return self.last(silu(h)).reshape(x.shape)
+        return (self.last(silu(h)) + self.through(c) * flat).reshape(x.shape)
 
 
 class UNet(Net):

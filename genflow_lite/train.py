@@ -8,7 +8,7 @@ As a command, ``python -m genflow_lite.train --help``, it trains on a data set b
 and writes samples.
 """
 
-import math
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,8 +20,8 @@ from torch import Generator, Tensor, nn
 from genflow_lite import _checkpoint
 from genflow_lite._objective import objective, stratified_times
 from genflow_lite._parallel import Shared, team
-from genflow_lite._run import Run, learning_rate
-from genflow_lite._shapes import check_count, check_number, check_positive, describe
+from genflow_lite._run import Run, checked_settings, learning_rate
+from genflow_lite._shapes import check_count, describe
 
 __all__ = [
     "Trained",
@@ -99,7 +99,7 @@ def train(
     ValueError for other bad arguments.
     """
     _check_loop(loss, net, batches)
-    settings = _settings(steps, lr, warmup, ema, clip, weight_decay, seed)
+    settings = checked_settings(steps, lr, warmup, ema, clip, weight_decay, seed)
     every = check_count(every, name="every")
     file = None if checkpoint is None else _check_file(checkpoint)
     place = next(net.parameters()).device if device is None else torch.device(device)
@@ -108,16 +108,14 @@ def train(
         if file is not None and file.exists():
             run.open(file, resume=resume)
         crew.agree(run.step)
-        if not callable(batches):
-            for _ in range(run.step):
-                next(batches)
+        draw = _drawing(batches, run)
         inner = Shared(net, crew) if crew.size > 1 else net
         with _bar(run, progress and crew.rank == 0) as bar, _own_random_numbers(crew):
             net.train()
             while run.step < steps:
                 run.seed_step(crew.rank)
-                draw = batches(run.generator) if callable(batches) else next(batches)
-                values = loss(inner, _to(draw, crew.device), run.generator)
+                batch = _to(draw(run.generator), crew.device)
+                values = loss(inner, batch, run.generator)
                 run.update(*_mean(values, inner))
                 due = run.step % every == 0 or run.step == steps
                 if file is not None and due and crew.rank == 0:
@@ -173,41 +171,24 @@ def _check_loop(loss: object, net: object, batches: object) -> None:
         )
 
 
-def _settings(
-    steps: int,
-    lr: float,
-    warmup: int | None,
-    ema: float,
-    clip: float,
-    weight_decay: float,
-    seed: int,
-) -> dict[str, Any]:
-    """The checked settings, by name: what a resumed run must share."""
-    steps = check_count(steps, name="steps")
-    if warmup is None:
-        warmup = min(100, steps // 10)
-    warmup = check_count(warmup, name="warmup", least=0)
-    if warmup > steps:
-        raise ValueError(f"warmup must be at most steps = {steps}; got {warmup}")
-    ema, clip = check_number(ema, name="ema"), check_number(clip, name="clip")
-    if not 0 <= ema < 1:
-        raise ValueError(f"ema must lie in [0, 1); got {ema}")
-    if not clip > 0:
-        raise ValueError(f"clip must be positive; got {clip}")
-    weight_decay = check_number(weight_decay, name="weight_decay")
-    if not 0 <= weight_decay < math.inf:
-        raise ValueError(
-            f"weight_decay must be finite and at least 0; got {weight_decay}"
-        )
-    return {
-        "steps": steps,
-        "lr": check_positive(lr, name="lr"),
-        "warmup": warmup,
-        "ema": ema,
-        "clip": clip,
-        "weight_decay": weight_decay,
-        "seed": check_count(seed, name="seed", least=0),
-    }
+def _drawing(batches: Any, run: Run) -> Callable[[Generator], Any]:
+    """How to draw a batch; an iterator is wound forward to the step of the run."""
+    if callable(batches):
+        return batches
+    used = itertools.count()
+
+    def draw(_: Generator | None = None) -> Any:
+        count = next(used)
+        try:
+            return next(batches)
+        except StopIteration:
+            raise ValueError(
+                f"batches ended after {count} of {run.settings['steps']} steps"
+            ) from None
+
+    for _ in range(run.step):
+        draw()
+    return draw
 
 
 def _check_file(checkpoint: str | Path) -> Path:

@@ -1,0 +1,585 @@
+"""The training loop: each part by hand, and a run that is stopped and goes on."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from genflow_lite import rectified, vp
+from genflow_lite.data import checkerboard, moons
+from genflow_lite.nets import MLP
+from genflow_lite.train import (
+    learning_rate,
+    objective,
+    restore,
+    stratified_times,
+    train,
+)
+
+
+class Line(nn.Module):
+    """y = w x, the smallest network there is."""
+
+    def __init__(self, w=1.0):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([w]))
+
+    def forward(self, x, t=None):
+        return self.w * x
+
+
+def squares(net, batch, generator):
+    return (net(batch) - 3 * batch).square()
+
+
+def ones(generator):
+    return torch.ones(4)
+
+
+def points(generator):
+    return checkerboard(32, generator=generator).float()
+
+
+DENOISING = objective(rectified(), predicts="velocity")
+
+
+def small(width=8, **more):
+    return MLP(2, width=width, depth=1, **more)
+
+
+def run(net=None, batches=points, steps=12, **more):
+    net = small() if net is None else net
+    return train(DENOISING, net, batches, steps=steps, progress=False, **more)
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+# Schedules
+
+
+def test_the_learning_rate_by_hand():
+    rates = [learning_rate(k, lr=2.0, steps=8, warmup=4) for k in range(8)]
+    root = math.sqrt(0.5)
+    assert rates == pytest.approx([0.5, 1, 1.5, 2, 2, 1 + root, 1, 1 - root])
+
+
+@given(st.integers(1, 50), st.integers(0, 50), st.integers(0, 49))
+def test_the_learning_rate_is_positive_and_at_most_lr(steps, warmup, k):
+    warmup, k = min(warmup, steps), min(k, steps - 1)
+    rate = learning_rate(k, lr=3.0, steps=steps, warmup=warmup)
+    assert 0 < rate <= 3.0
+    if k + 1 < warmup:
+        assert rate < learning_rate(k + 1, lr=3.0, steps=steps, warmup=warmup)
+    if warmup <= k < steps - 1:
+        assert rate > learning_rate(k + 1, lr=3.0, steps=steps, warmup=warmup)
+
+
+def test_the_optimiser_takes_those_rates():
+    """A linear loss has a constant gradient, and AdamW moves by the rate itself."""
+    places = []
+
+    def slope(net, batch, generator):
+        places.append(net.w.item())
+        return -net.w.sum() + 0 * batch.sum()
+
+    train(slope, Line(0.0), ones, steps=8, lr=0.5, warmup=4, progress=False)
+    moved = [b - a for a, b in pairwise(places)]
+    expected = [learning_rate(k, lr=0.5, steps=8, warmup=4) for k in range(7)]
+    assert moved == pytest.approx(expected, rel=1e-4)
+
+
+# The average
+
+
+def test_the_average_by_hand():
+    places = []
+
+    def loss(net, batch, generator):
+        places.append(net.w.item())
+        return squares(net, batch, generator)
+
+    net = Line()
+    trained = train(loss, net, ones, steps=40, lr=0.1, ema=0.7, progress=False)
+    places.append(net.w.item())
+    average = places[0]
+    for k, place in enumerate(places[1:]):
+        d = min(0.7, (k + 1) / (k + 10))
+        average = d * average + (1 - d) * place
+    assert trained.net.w.item() == pytest.approx(average, rel=1e-5)
+    assert abs(places[-1] - average) > 1e-3
+
+
+def test_no_average_is_the_network_itself():
+    net = Line()
+    trained = train(squares, net, ones, steps=5, ema=0.0, progress=False)
+    assert torch.equal(trained.net.w, net.w)
+
+
+def test_buffers_follow_the_average_too():
+    net = nn.Sequential(Line(), nn.BatchNorm1d(4))
+
+    def loss(net, batch, generator):
+        return (net(batch) - 1).square().mean()
+
+    trained = train(
+        loss,
+        net,
+        lambda g: torch.randn(16, 4, generator=g) + 5,
+        steps=60,
+        ema=0.5,
+        progress=False,
+    )
+    assert int(trained.net[1].num_batches_tracked) == 60
+    assert trained.net[1].running_mean.mean() > 2  # it started at 0
+
+
+def test_what_comes_back():
+    net = Line()
+    trained = train(squares, net, ones, steps=30, lr=0.2, progress=False)
+    assert trained.losses.shape == (30,)
+    assert trained.losses.dtype == torch.float64
+    assert float(trained.losses[0]) == 4.0  # (1 − 3)², before the first step
+    assert trained.losses[-1] < 0.5 * trained.losses[0]
+    assert trained.net is not net
+    assert not trained.net.training
+    assert not any(p.requires_grad for p in trained.net.parameters())
+    assert net.w.item() != 1.0  # the network was trained in place
+
+
+# Clipping
+
+
+def test_long_gradients_are_cut_and_short_ones_are_not():
+    """Adam forgets a common factor, so what is compared is its first moment."""
+
+    def moment(clip, scale):
+        net = Line(0.0)
+        seen = {}
+
+        def loss(net, batch, generator):
+            net.w.register_hook(lambda g: seen.update(raw=float(g)))
+            return (scale * net.w * batch).mean()
+
+        train(loss, net, ones, steps=1, clip=clip, progress=False)
+        assert net.w.grad is not None
+        return seen["raw"], net.w.grad.item()
+
+    assert moment(1.0, 50.0) == pytest.approx((50, 1), rel=1e-4)
+    assert moment(1.0, 0.5) == pytest.approx((0.5, 0.5))
+    assert moment(math.inf, 50.0) == pytest.approx((50, 50))
+
+
+# Seeds
+
+
+def test_a_seed_is_a_run_and_nothing_else_matters():
+    torch.manual_seed(1)
+    one = run(seed=5)
+    before = torch.get_rng_state()
+    torch.manual_seed(2)
+    two, other = run(seed=5), run(seed=6)
+    assert same(one.net.state_dict(), two.net.state_dict())
+    assert torch.equal(one.losses, two.losses)
+    assert not torch.equal(one.losses, other.losses)
+    torch.manual_seed(1)
+    run()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_stratified_times_are_one_in_each_share():
+    t = stratified_times(8, generator=torch.Generator().manual_seed(0))
+    assert (t * 8).floor().tolist() == list(range(8))
+    t = stratified_times(
+        1000, generator=torch.Generator().manual_seed(0), t_min=0.5, t_max=0.75
+    )
+    assert 0.5 <= t.min() < t.max() < 0.75
+    u = ((t - 0.5) / 0.25 * 1000) % 1
+    assert float(u.mean()) == pytest.approx(0.5, abs=0.05)
+
+
+# The objective
+
+
+def test_the_objective_is_the_denoising_loss_of_what_it_drew():
+    path, seen = vp(), []
+
+    class Net:
+        classes = 2
+
+        def __call__(self, x, t, cond):
+            seen.append((x, t, cond))
+            return torch.sin(x)
+
+    x0, label = moons(
+        64, generator=torch.Generator().manual_seed(1), return_labels=True
+    )
+    loss = objective(path, predicts="x0", drop=0.25, t_min=0.1, t_max=0.9)
+    out = loss(Net(), (x0, label), torch.Generator().manual_seed(3))
+    ((x, t, cond),) = seen
+    torch.testing.assert_close(out, (torch.sin(x) - x0).square().mean(1))
+    assert 0.1 <= t.min() < t.max() <= 0.9
+    eps = (x - path.alpha(t.double())[:, None] * x0) / path.sigma(t.double())[:, None]
+    assert eps.std() == pytest.approx(1, abs=0.15)
+    assert set(cond.tolist()) == {0, 1, 2}
+    kept = cond < 2
+    assert torch.equal(cond[kept], label[kept])
+
+
+@pytest.mark.parametrize(("drop", "share"), [(0.0, 0), (1.0, 1), (0.3, 0.3)])
+def test_the_share_of_dropped_labels(drop, share):
+    seen = []
+
+    class Net:
+        classes = 2
+
+        def __call__(self, x, t, cond):
+            seen.append(cond)
+            return x
+
+    x0, label = torch.zeros(4000, 1), torch.zeros(4000, dtype=torch.int64)
+    loss = objective(vp(), predicts="eps", drop=drop)
+    loss(Net(), (x0, label), torch.Generator().manual_seed(0))
+    assert float((seen[0] == 2).double().mean()) == pytest.approx(share, abs=0.03)
+
+
+# Interruption
+
+
+class Stop(Exception):
+    pass
+
+
+def stopping(batches, at):
+    """The batches, until the run has asked for `at` of them in this process."""
+    count = 0
+
+    def draw(generator):
+        nonlocal count
+        count += 1
+        if count > at:
+            raise Stop
+        return batches(generator)
+
+    return draw
+
+
+@pytest.mark.parametrize("at", [3, 4, 7, 11])
+def test_a_stopped_run_goes_on_to_the_bit(tmp_path, at):
+    whole = run(small(seed=1), dropout(points), checkpoint=None)
+    file = tmp_path / "run.safetensors"
+    with pytest.raises(Stop):
+        run(small(seed=1), stopping(dropout(points), at), checkpoint=file, every=3)
+    saved = load_file(file)
+    assert len(saved["losses"]) == at // 3 * 3  # at most one interval is lost
+    net = small(seed=2)  # whatever the network was: the checkpoint decides
+    resumed = run(net, dropout(points), checkpoint=file, every=3)
+    assert same(resumed.net.state_dict(), whole.net.state_dict())
+    assert torch.equal(resumed.losses, whole.losses)
+
+
+def dropout(batches):
+    """Batches that draw from torch's global generator too, as dropout does."""
+    return lambda generator: batches(generator) * (torch.rand(32, 2) + 0.5)
+
+
+def test_an_iterator_is_wound_forward(tmp_path):
+    def stream():
+        generator = torch.Generator().manual_seed(9)
+        while True:
+            yield points(generator)
+
+    whole = run(batches=stream())
+    file = tmp_path / "run.safetensors"
+    source = stream()
+    with pytest.raises(Stop):
+        run(batches=stopping(lambda g: next(source), 8), checkpoint=file, every=4)
+    resumed = run(batches=stream(), checkpoint=file, every=4)
+    assert torch.equal(resumed.losses, whole.losses)
+
+
+def test_a_complete_run_is_not_run_again(tmp_path):
+    file = tmp_path / "run.safetensors"
+    whole = run(checkpoint=file)
+    stamp = file.stat().st_mtime_ns
+    again = run(batches=stopping(points, 0), checkpoint=file)
+    assert same(again.net.state_dict(), whole.net.state_dict())
+    assert torch.equal(again.losses, whole.losses)
+    assert file.stat().st_mtime_ns == stamp
+
+
+def test_resume_false_starts_anew(tmp_path):
+    file = tmp_path / "run.safetensors"
+    run(checkpoint=file)
+    other = run(seed=7, checkpoint=file, resume=False)
+    assert torch.equal(other.losses, run(seed=7).losses)
+    assert torch.equal(load_file(file)["losses"], other.losses)
+
+
+def test_restore_gives_the_averaged_network(tmp_path):
+    file = tmp_path / "run.safetensors"
+    trained = run(checkpoint=file)
+    net = small(seed=3)
+    assert restore(net, file) is net
+    assert same(net.state_dict(), trained.net.state_dict())
+    assert not net.training
+
+
+KILLED = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+from test_train import run, small, points
+torch.set_num_threads(1)
+run(small(width=64), steps=100_000, checkpoint={file!r}, every=2)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_process_leaves_a_whole_checkpoint(tmp_path, how):
+    file = tmp_path / "run.safetensors"
+    code = KILLED.format(tests=str(Path(__file__).parent), file=str(file))
+    # A shell that runs tests in the background may have SIGINT ignored.
+    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    process = subprocess.Popen([sys.executable, "-c", start + code], stderr=-3)
+    try:
+        deadline = time.monotonic() + 120
+        while not file.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.05)
+        process.send_signal(how)
+        process.wait(60)
+    finally:
+        process.kill()
+    saved = load_file(file)
+    assert len(saved["losses"]) % 2 == 0
+    with pytest.raises(ValueError, match="steps = 100000 there and 12 here"):
+        run(small(width=64), checkpoint=file)  # it could be read, so it is whole
+
+
+def test_a_failure_while_writing_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    file = tmp_path / "run.safetensors"
+    with pytest.raises(Stop):
+        run(batches=stopping(points, 5), checkpoint=file, every=4)
+    old = file.read_bytes()
+
+    def fail(descriptor):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="no space left"):
+        run(checkpoint=file, every=4)
+    assert file.read_bytes() == old
+    monkeypatch.undo()
+    assert torch.equal(run(checkpoint=file, every=4).losses, run().losses)
+
+
+# Files that are not this run's checkpoint: an error, and nothing is overwritten
+
+
+@pytest.fixture
+def half(tmp_path):
+    """A checkpoint after 8 of 12 steps."""
+    file = tmp_path / "run.safetensors"
+    with pytest.raises(Stop):
+        run(batches=stopping(points, 8), checkpoint=file, every=4)
+    return file
+
+
+def refused(file, match, **more):
+    """The run is refused with this message; file and network stay as they were."""
+    before, net = file.read_bytes(), more.pop("net", None) or small()
+    weights = {k: v.clone() for k, v in net.state_dict().items()}
+    with pytest.raises(ValueError, match=match):
+        run(net, checkpoint=file, **more)
+    assert file.read_bytes() == before
+    assert same(net.state_dict(), weights)
+    assert sorted(p.name for p in file.parent.iterdir()) == [file.name]
+
+
+def test_another_architecture_is_refused(half):
+    match = r"another network: \S+ has shape \(16, 32\) there and \(18, 32\) here"
+    refused(half, match, net=small(9))
+    refused(half, "label.weight has shape none there", net=small(classes=2))
+    refused(half, "it is a MLP, and this is a Line", net=Line())
+    with pytest.raises(ValueError, match="another network"):
+        restore(small(9), half)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 13}, "steps = 12 there and 13 here"),
+        ({"lr": 0.1}, "lr = 0.002 there and 0.1 here"),
+        ({"seed": 1}, "seed = 0 there and 1 here"),
+        ({"ema": 0.5}, "ema = 0.995 there"),
+        ({"clip": math.inf}, "clip = 1.0 there and inf here"),
+        ({"warmup": 3}, "warmup = 1 there and 3 here"),
+        ({"about": {"path": "vp"}}, "path = None there and 'vp' here"),
+    ],
+)
+def test_other_settings_are_refused(half, change, message):
+    refused(half, message, **change)
+
+
+@given(st.floats(0, 1, exclude_max=True))
+def test_a_truncated_checkpoint_is_refused(tmp_path_factory, share):
+    file = tmp_path_factory.mktemp("cut") / "run.safetensors"
+    if not WHOLE:
+        run(checkpoint=file)
+        WHOLE.append(file.read_bytes())
+    file.write_bytes(WHOLE[0][: int(share * len(WHOLE[0]))])
+    refused(file, "truncated, damaged or no safetensors file")
+
+
+WHOLE: list[bytes] = []
+
+
+@given(st.data())
+def test_a_changed_byte_is_noticed(tmp_path_factory, data):
+    file = tmp_path_factory.mktemp("bad") / "run.safetensors"
+    if not WHOLE:
+        run(checkpoint=file)
+        WHOLE.append(file.read_bytes())
+    damaged = bytearray(WHOLE[0])
+    # Anywhere in the tensors, which lie behind the header.
+    start = 8 + int.from_bytes(damaged[:8], "little")
+    place = data.draw(st.integers(start, len(damaged) - 1))
+    damaged[place] ^= data.draw(st.integers(1, 255))
+    file.write_bytes(damaged)
+    refused(file, "its contents do not match its digest")
+
+
+def test_files_of_another_kind_are_refused(tmp_path):
+    file = tmp_path / "run.safetensors"
+    file.write_text("my only copy of the thesis")
+    refused(file, "no safetensors file")
+    refused(file, "no safetensors file", resume=False)
+    save_file({"x": torch.zeros(3)}, file)
+    refused(file, "not one that train")
+    refused(file, "not one that train", resume=False)
+    with pytest.raises(ValueError, match="is not a file"):
+        restore(small(), tmp_path / "missing.safetensors")
+
+
+def test_places_that_cannot_hold_a_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match="is a folder"):
+        run(checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="folder that exists"):
+        run(checkpoint=tmp_path / "no" / "run.safetensors")
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"steps": 0}, ValueError, "steps must be at least 1"),
+        ({"steps": 1.0}, TypeError, "steps must be an int"),
+        ({"lr": 0.0}, ValueError, "lr must be positive"),
+        ({"lr": math.nan}, ValueError, "lr must be positive"),
+        ({"warmup": 13}, ValueError, "warmup must be at most steps = 12"),
+        ({"warmup": -1}, ValueError, "warmup must be at least 0"),
+        ({"ema": 1.0}, ValueError, r"ema must lie in \[0, 1\)"),
+        ({"clip": 0.0}, ValueError, "clip must be positive"),
+        ({"weight_decay": -1.0}, ValueError, "weight_decay must be finite"),
+        ({"seed": -1}, ValueError, "seed must be at least 0"),
+        ({"every": 0}, ValueError, "every must be at least 1"),
+        ({"net": nn.Identity()}, TypeError, "net must be a torch.nn.Module with"),
+        ({"net": torch.sin}, TypeError, "net must be a torch.nn.Module"),
+        ({"batches": [1, 2]}, TypeError, r"iterator such as iter\(loader\)"),
+        ({"batches": iter([])}, ValueError, "batches ended after 0 of 12 steps"),
+    ],
+)
+def test_bad_arguments_are_named(change, error, message):
+    with pytest.raises(error, match=message):
+        run(**change)
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "message"),
+    [
+        (None, TypeError, "loss must be a function"),
+        (lambda n, b, g: 1.0, TypeError, "loss must return a tensor"),
+        (lambda n, b, g: b.sum(), ValueError, "its result has no gradient"),
+        (lambda n, b, g: n.w * torch.ones(2, 2), ValueError, r"\(B,\) or \(\)"),
+    ],
+)
+def test_bad_losses_are_named(loss, error, message):
+    with pytest.raises(error, match=message):
+        train(loss, Line(), ones, steps=2, progress=False)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, bad):
+    file, count = tmp_path / "run.safetensors", 0
+
+    def loss(net, batch, generator):
+        nonlocal count
+        count += 1
+        return squares(net, batch, generator) * (bad if count == 4 else 1)
+
+    net = Line()
+    with pytest.raises(FloatingPointError, match=r"the loss is .* at step 3"):
+        train(loss, net, ones, steps=9, checkpoint=file, every=1, progress=False)
+    assert torch.isfinite(net.w).all()
+    saved = load_file(file)
+    assert len(saved["losses"]) == 3
+    assert torch.equal(saved["network.w"], net.w.detach())
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run():
+    def loss(net, batch, generator):
+        return (net.w - 1).abs().sqrt().sum() + 0 * batch.sum()  # slope ∞ at w = 1
+
+    net = Line(1.0)
+    with pytest.raises(FloatingPointError, match="gradient's norm"):
+        train(loss, net, ones, steps=3, progress=False)
+    assert net.w.item() == 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"drop": 1.5}, r"drop must lie in \[0, 1\]"),
+        ({"t_min": 0.5, "t_max": 0.5}, "0 <= t_min < t_max <= 1"),
+        ({"t_max": 1.5}, "0 <= t_min < t_max <= 1"),
+        ({"predicts": "noise"}, "predicts must be one of"),
+    ],
+)
+def test_bad_objectives_are_named(change, message):
+    def draw():
+        loss = objective(**({"path": vp(), "predicts": "eps"} | change))
+        return loss(small(), torch.zeros(2, 2), torch.Generator())
+
+    with pytest.raises(ValueError, match=message):
+        draw()
+
+
+# The bar
+
+
+def test_the_bar_is_on_stderr_and_silent_in_a_stored_notebook(capfd, monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.delenv("GENFLOW_STATIC", raising=False)
+    train(squares, Line(), ones, steps=3)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "3" in err
+    monkeypatch.setenv("GENFLOW_STATIC", "1")
+    train(squares, Line(), ones, steps=3)
+    monkeypatch.delenv("GENFLOW_STATIC")
+    train(squares, Line(), ones, steps=3, progress=False)
+    assert capfd.readouterr() == ("", "")
