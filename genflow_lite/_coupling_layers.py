@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
+from genflow_lite._net import seeded, silent
 from genflow_lite._shapes import (
     Numbers,
     Points,
@@ -73,15 +74,12 @@ class Coupling(nn.Module, ABC):
         check_count(width, name="width")
         check_count(depth, name="depth")
         sizes = [len(kept), *[width] * depth]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             layers: list[nn.Module] = []
             for a, b in pairwise(sizes):
-                layers += [nn.Linear(a, b, dtype=torch.float32), nn.SiLU()]
-            last = nn.Linear(width, len(moved) * numbers, dtype=torch.float32)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.conditioner = nn.Sequential(*layers, last)
+                layers += [nn.Linear(a, b), nn.SiLU()]
+            last = nn.Linear(width, len(moved) * numbers)
+        self.conditioner = nn.Sequential(*layers, silent(last))
 
     def forward(self, x: Points) -> Mapped:
         """(z, log |det ∂z/∂x|) at x (B, D): (B, D) and (B,), in the weights' dtype."""
