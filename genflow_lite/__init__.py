@@ -28,7 +28,15 @@ from genflow_lite.multistep import (
     gaussian_jump,
     plms,
 )
-from genflow_lite.ode import adams_bashforth, euler, heun, last, rk4, velocity
+from genflow_lite.ode import (
+    adams_bashforth,
+    dormand_prince,
+    euler,
+    heun,
+    last,
+    rk4,
+    velocity,
+)
 from genflow_lite.oracles import EmpiricalDenoiser, GaussianMixture
 from genflow_lite.paths import (
     GaussianPath,
@@ -56,6 +64,7 @@ __all__ = [
     "cosine",
     "ddim",
     "denoising_loss",
+    "dormand_prince",
     "dpm_solver_2",
     "dpmpp_2m",
     "dpmpp_2m_sde",

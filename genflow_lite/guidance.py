@@ -23,7 +23,8 @@ from genflow_lite._shapes import (
     holds,
     time_like,
 )
-from genflow_lite.ode import _checked_denoiser, _shape_kept
+from genflow_lite._stepping import _shape_kept
+from genflow_lite.ode import _checked_denoiser
 from genflow_lite.paths import GaussianPath
 from genflow_lite.predict import PathDenoiser, check_is_path
 

@@ -12,18 +12,17 @@ want samples, iterate under ``torch.no_grad()``. A step that overflows is passed
 it is, with its infinities: how a solver diverges is a thing to look at.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
+from genflow_lite._runge_kutta import dormand_prince
 from genflow_lite._shapes import (
     Denoiser,
     State,
     Time,
     check_count,
-    check_grid,
     check_path,
     check_state,
     describe,
@@ -31,13 +30,20 @@ from genflow_lite._shapes import (
     holds,
     time_like,
 )
+from genflow_lite._stepping import Velocity, _arguments, _one_step, _shape_kept
 from genflow_lite.paths import GaussianPath
 from genflow_lite.predict import check_is_path
 
-__all__ = ["adams_bashforth", "euler", "heun", "last", "rk4", "velocity"]
-
-Velocity = Callable[[Tensor, Tensor], Tensor]
-"""u(x, t) = dx/dt: x (B, *S), t (), the result like x."""
+__all__ = [
+    "Velocity",
+    "adams_bashforth",
+    "dormand_prince",
+    "euler",
+    "heun",
+    "last",
+    "rk4",
+    "velocity",
+]
 
 
 def velocity(denoise: Denoiser, path: GaussianPath) -> Velocity:
@@ -173,51 +179,6 @@ def _checked_denoiser(denoise: Denoiser, path: GaussianPath) -> Denoiser:
         raise TypeError(f"denoise must be a function (x, t); got {describe(denoise)}")
     check_path(denoise, check_is_path(path))
     return _shape_kept(denoise, "denoise")
-
-
-def _shape_kept(function: Velocity, name: str) -> Velocity:
-    def kept(x: Tensor, t: Tensor) -> Tensor:
-        y = function(x, t)
-        if not isinstance(y, Tensor) or y.shape != x.shape:
-            raise ValueError(
-                f"{name} must return a tensor of x's shape {tuple(x.shape)}; "
-                f"got {describe(y)}"
-            )
-        return y
-
-    return kept
-
-
-def _start(x: Tensor) -> Tensor:
-    x = check_state(x)
-    if not holds(x.isfinite()):
-        raise ValueError("x must be finite; it holds NaN or infinity")
-    return x.to(torch.float64, copy=True)
-
-
-def _arguments(u: Velocity, x: State, ts: Tensor) -> tuple[Velocity, Tensor, Tensor]:
-    if not callable(u):
-        raise TypeError(f"u must be a function (x, t) -> dx/dt; got {describe(u)}")
-    return _shape_kept(u, "u"), _start(x), check_grid(ts).clone()
-
-
-def _one_step(
-    step: Callable[[Velocity, Tensor, Tensor, Tensor], Tensor],
-    u: Velocity,
-    x: State,
-    ts: Tensor,
-) -> Iterator[State]:
-    """Every one-step method: check now, step on demand."""
-    f, start, ts = _arguments(u, x, ts)
-
-    def states() -> Iterator[State]:
-        x = start
-        yield x.clone()
-        for t, r in pairwise(ts):
-            x = step(f, x, t, r)
-            yield x.clone()
-
-    return states()
 
 
 def _rk4_step(f: Velocity, x: Tensor, t: Tensor, r: Tensor, k1: Tensor) -> Tensor:

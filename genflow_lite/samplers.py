@@ -27,7 +27,8 @@ from genflow_lite._shapes import (
     check_grid,
     check_number,
 )
-from genflow_lite.ode import _checked_denoiser, _start
+from genflow_lite._stepping import _start
+from genflow_lite.ode import _checked_denoiser
 from genflow_lite.paths import GaussianPath
 
 __all__ = ["ddim", "euler_maruyama", "langevin"]
