@@ -6,9 +6,8 @@ number of processes, and the averaged gradient is that of one process up to roun
 What is drawn twice is cheap; the network is what costs.
 """
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -41,29 +40,32 @@ class Team(NamedTuple):
             )
 
 
-@contextmanager
-def team(device: torch.device) -> Iterator[Team]:
+def team(device: torch.device) -> Team:
     """The team that torchrun's environment describes; a team of one without it.
 
-    Joins it where nobody has yet (gloo on CPUs, nccl on GPUs, one GPU for each
-    process of a machine) and leaves it in the end.
+    Joins it where nobody has yet: gloo on CPUs, nccl on GPUs, one GPU for each process
+    of a machine. It is left when Python ends, since a second group with the same name
+    would find what the first has left in torchrun's store, and wait for ever.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
     joined = distributed.is_available() and distributed.is_initialized()
-    if size == 1 and not joined:
-        yield Team(0, 1, device)
-        return
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 and not joined:
+        return Team(0, 1, device)
+    if device.type == "cuda":
+        index = device.index
+        if index is None:
+            index = int(os.environ.get("LOCAL_RANK", "0"))
+        device = torch.device("cuda", index)
         torch.cuda.set_device(device)
     if not joined:
         backend = "nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend)
-    try:
-        yield Team(distributed.get_rank(), distributed.get_world_size(), device)
-    finally:
-        if not joined:
-            distributed.destroy_process_group()
+        atexit.register(_leave)
+    return Team(distributed.get_rank(), distributed.get_world_size(), device)
+
+
+def _leave() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 class Shared:
@@ -88,6 +90,8 @@ class Shared:
         """The network on this process's rows of every argument that has x's rows."""
         count, own = len(x), self._team.rows(len(x))
         self._rows.append(count)
+        if count < self._team.size:
+            raise self._refusal(f"a batch of {count}")
 
         def share(value: Any) -> Any:
             fits = isinstance(value, Tensor) and value.shape[:1] == (count,)
@@ -105,14 +109,17 @@ class Shared:
         calls, self._rows = self._rows, []
         count = len(values) if values.ndim == 1 else -1
         if count < self._team.size or any(rows != count for rows in calls):
-            raise ValueError(
-                f"on {self._team.size} processes loss must return (B,), one number "
-                "for each row, B at least the number of processes, and call net on "
-                f"all B rows at once; got shape {tuple(values.shape)} from calls on "
-                f"{calls} rows"
-            )
+            shape = tuple(values.shape)
+            raise self._refusal(f"shape {shape} from calls of net on {calls} rows")
         part = values[self._team.rows(count)].sum() / count
         total = part.detach().clone()
         distributed.all_reduce(total)
         # The processes' gradients are averaged, so each counts `size` times.
         return part * self._team.size, total
+
+    def _refusal(self, what: str) -> ValueError:
+        return ValueError(
+            f"on {self._team.size} processes loss must return (B,), one number for "
+            "each row, with B at least the number of processes, and call net on all B "
+            f"rows at once; got {what}"
+        )

@@ -1,6 +1,7 @@
 """The command ``python -m genflow_lite.train``: a data set by name, to samples."""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from genflow_lite import data as sets
+from genflow_lite._shapes import check_count
 from genflow_lite.grids import time_grid
 from genflow_lite.guidance import cfg
 from genflow_lite.nets import MLP, UNet
@@ -88,9 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
         _run(options)
     except KeyboardInterrupt:
         kept = "the same command goes on from the checkpoint"
-        print(
-            "stopped;", kept if options.checkpoint else "nothing kept", file=sys.stderr
-        )
+        told = kept if options.checkpoint else "nothing kept"
+        print(f"stopped; {told}", file=sys.stderr)
         return 130
     except (ImportError, OSError, TypeError, ValueError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -101,8 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     from genflow_lite.train import objective, train
 
-    if options.out is not None:
-        _check_out(options.out)
+    _check(options)
     source = _source(options)
     net = _network(options, source)
     path = PATHS[options.path]()
@@ -137,8 +137,6 @@ def _run(options: argparse.Namespace) -> None:
 def _source(options: argparse.Namespace) -> Source:
     """The data set that was asked for."""
     batch = options.batch
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1; got {batch}")
     if options.data in POINTS:
         draw, classes = POINTS[options.data]
         if classes is None or options.unconditional:
@@ -202,11 +200,21 @@ def sample(
     return last(states).float(), None if cond is None else cond.cpu()
 
 
-def _check_out(path: Path) -> None:
-    if path.suffix not in (".png", ".safetensors"):
-        raise ValueError(f"out must end in .png or .safetensors; got {str(path)!r}")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"out must lie in a folder that exists; got {str(path)!r}")
+def _check(options: argparse.Namespace) -> None:
+    """What would otherwise be noticed only after the training."""
+    for name in ("batch", "samples", "calls"):
+        check_count(getattr(options, name), name=name)
+    if not 0 <= options.eta <= 1:
+        raise ValueError(f"eta must lie in [0, 1]; got {options.eta}")
+    if not -1 <= options.guidance < math.inf:
+        raise ValueError(f"guidance must be at least -1; got {options.guidance}")
+    if options.guidance and (options.unconditional or options.data == "checkerboard"):
+        raise ValueError("guidance needs labels, and this network has none")
+    out = options.out
+    if out is not None and out.suffix not in (".png", ".safetensors"):
+        raise ValueError(f"out must end in .png or .safetensors; got {str(out)!r}")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise ValueError(f"out must lie in a folder that exists; got {str(out)!r}")
 
 
 def write(path: Path, samples: Tensor, labels: Tensor | None) -> None:

@@ -79,7 +79,7 @@ class MLP(Net):
     def forward(self, x: State, t: Numbers, cond: Tensor | None = None) -> State:
         """The prediction at x (B, *S), t (B,) or (), cond (B,); like x."""
         x = check_state(x)
-        flat = x.reshape(len(x), -1)
+        flat = x.flatten(1) if x.ndim > 1 else x[:, None]
         if flat.shape[1] != self.dim:
             raise ValueError(
                 f"x must have {self.dim} entries in each row; got {tuple(x.shape)}"

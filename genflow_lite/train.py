@@ -102,26 +102,25 @@ def train(
     settings = checked_settings(steps, lr, warmup, ema, clip, weight_decay, seed)
     every = check_count(every, name="every")
     file = None if checkpoint is None else _check_file(checkpoint)
-    place = next(net.parameters()).device if device is None else torch.device(device)
-    with team(place) as crew:
-        run = Run(net.to(crew.device), settings, dict(about or {}))
-        if file is not None and file.exists():
-            run.open(file, resume=resume)
-        crew.agree(run.step)
-        draw = _drawing(batches, run)
-        inner = Shared(net, crew) if crew.size > 1 else net
-        with _bar(run, progress and crew.rank == 0) as bar, _own_random_numbers(crew):
-            net.train()
-            while run.step < steps:
-                run.seed_step(crew.rank)
-                batch = _to(draw(run.generator), crew.device)
-                values = loss(inner, batch, run.generator)
-                run.update(*_mean(values, inner))
-                due = run.step % every == 0 or run.step == steps
-                if file is not None and due and crew.rank == 0:
-                    run.save(file)
-                bar.update()
-        net.eval()
+    crew = team(next(net.parameters()).device if device is None else _place(device))
+    run = Run(net.to(crew.device), settings, dict(about or {}))
+    if file is not None and file.exists():
+        run.open(file, resume=resume)
+    crew.agree(run.step)
+    draw = _drawing(batches, run)
+    inner = Shared(net, crew) if crew.size > 1 else net
+    with _bar(run, progress and crew.rank == 0) as bar, _own_random_numbers(crew):
+        net.train()
+        while run.step < steps:
+            run.seed_step(crew.rank)
+            batch = _to(draw(run.generator), crew.device)
+            values = loss(inner, batch, run.generator)
+            run.update(*_mean(values, inner))
+            due = run.step % every == 0 or run.step == steps
+            if file is not None and due and crew.rank == 0:
+                run.save(file)
+            bar.update()
+    net.eval()
     return Trained(run.average, run.losses)
 
 
@@ -198,6 +197,18 @@ def _check_file(checkpoint: str | Path) -> Path:
     if not file.absolute().parent.is_dir():
         raise ValueError(f"checkpoint must lie in a folder that exists; got {file}")
     return file
+
+
+def _place(device: str | torch.device) -> torch.device:
+    try:
+        torch.empty(0, device=device)
+        # Not that tensor's device, which has an index: torchrun chooses the GPU.
+        return torch.device(device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"device must be one that this torch has; got {device!r} ({reason})"
+        ) from None
 
 
 def _own_random_numbers(crew: Any) -> Any:
