@@ -31,9 +31,10 @@ from genflow_lite.likelihood import (
     hutchinson,
     moment_prior,
     standard_normal,
+    tangent_grid,
     transport,
 )
-from genflow_lite.ode import adams_bashforth, euler, heun, rk4
+from genflow_lite.ode import adams_bashforth, dormand_prince, euler, heun, rk4
 
 F64 = torch.float64
 multivariate_normal: Any = stats.multivariate_normal
@@ -197,6 +198,19 @@ def test_mixture_on_every_path(path) -> None:
     assert torch.equal(claimed, turned)
 
 
+def test_tangent_grid_by_hand() -> None:
+    """bend = 1, two steps: tan(π/8) = √2 − 1 stands in the middle."""
+    middle = math.sqrt(2) - 1
+    assert tangent_grid(2, bend=1.0).tolist() == pytest.approx([0, middle, 1])
+    ts = tangent_grid(9, t_min=1e-3)
+    assert ts[0] == 1e-3
+    assert ts[-1] == 1
+    steps = ts.diff()
+    # The steps grow like 1 + bend² t².
+    expected = 1 + 4 * (ts[1:] * ts[:-1])
+    assert torch.allclose(steps / steps[0], expected / expected[0], rtol=1e-9)
+
+
 def test_error_at_68_calls() -> None:
     data, path = mixture(), rectified()
     exact, calls = data.velocity(path), 0
@@ -207,9 +221,12 @@ def test_error_at_68_calls() -> None:
         return exact(x, t)
 
     x = data.sample(200, generator=generator())
-    claimed = flow_log_likelihood(u, x, grid(17))
-    assert calls == 68
-    assert (claimed - data.log_prob(x, 0.0, path)).abs().mean() < 4e-5
+    truth = data.log_prob(x, 0.0, path)
+    for solver, steps, most in ((rk4, 17, 2e-5), (dormand_prince, 11, 5e-6)):
+        calls = 0
+        claimed = flow_log_likelihood(u, x, tangent_grid(steps), solver=solver)
+        assert calls <= 68
+        assert (claimed - truth).abs().mean() < most
 
 
 def test_matched_moments_remove_the_floor() -> None:
@@ -484,6 +501,9 @@ def test_data_that_are_not_finite_have_no_likelihood(bad) -> None:
             ValueError,
             "path must come from from_betas",
         ),
+        (lambda: tangent_grid(4, bend=0.0), ValueError, "bend must be positive"),
+        (lambda: tangent_grid(4, t_min=1.0), ValueError, "t_min must lie in"),
+        (lambda: tangent_grid(0), ValueError, "n must be at least 1"),
         (lambda: bits_per_dim(tensor(math.nan), 2), ValueError, "log_p"),
         (lambda: bits_per_dim(tensor(1.0), 0), ValueError, "dim"),
         (lambda: bits_per_dim(tensor(1.0), 2, bin_width=0), ValueError, "bin_width"),
