@@ -118,6 +118,14 @@ def test_a_known_mistake_gets_its_hint_and_its_line(capsys) -> None:
     assert "hint" not in told(capsys, source("if (i < n) y[i] = i;"), given)
 
 
+def test_a_hint_is_for_the_same_wrong_values(capsys) -> None:
+    given = cases(hints={"not twice": source("if (i < n) y[i] = x[i];")})
+    same = told(capsys, source("if (i < n) y[i] = x[i] + 0.0f;"), given)
+    other = told(capsys, source("if (i < n) y[i] = 3.0f * x[i];"), given)
+    assert same.startswith("not yet — hint: not twice — size 64")
+    assert other.startswith("not yet — size 64")
+
+
 def test_a_right_result_may_not_do(capsys) -> None:
     def few(profile: Profile) -> str:
         most = profile.total("global load").most
@@ -140,12 +148,12 @@ def test_the_arguments_of_a_case_are_not_used_up(capsys) -> None:
 
 def test_an_output_that_is_input_too_may_stay_equal_where_it_should(capsys) -> None:
     def in_place(shape, rng) -> Launch:
-        x = np.zeros(shape, np.float32)
+        x = np.arange(shape[0], dtype=np.float32)
         return Launch((1,), (32,), (x, np.int32(shape[0])))
 
-    given = kernel_cases("f", in_place, lambda x, n: -x, shapes=[(5,)], output=0)
+    given = kernel_cases("f", in_place, lambda x, n: abs(x), shapes=[(5,)], output=0)
     body = 'extern "C" __global__ void f(float* x, int n) '
-    body += "{ int i = threadIdx.x; if (i < n) x[i] = -x[i]; }"
+    body += "{ int i = threadIdx.x; if (i < n) x[i] = fabsf(x[i]); }"
     assert told(capsys, body, given).startswith("✓")
 
 

@@ -18,7 +18,7 @@ CASES = [
     *itertools.product(
         (32, 64, 96, 128, 160, 256, 384, 512, 768, 1000, 1024),
         (16, 24, 31, 32, 33, 40, 48, 55, 64, 72, 96, 128, 168, 255),
-        (0, 1000, 2048, 8192, 8448, 17000, 49152, 100_000, 232_448),
+        (0, 1000, 2048, 6272, 6273, 8192, 8448, 17000, 49152, 100_000, 232_448),
     )
 ]
 PROGRAM = """
@@ -65,7 +65,7 @@ def by_nvidia(folder: Path, device: str) -> list[int]:
     major, minor = device[3:4], device[4:]
     has = DEVICES[device]
     lines = [
-        f"{major} {minor} {t} {r} {s} {has.shared} {has.shared_block}"
+        f"{major} {minor} {t} {r} {s} {has.shared} {has.shared - 1024}"
         for t, r, s in CASES
     ]
     done = subprocess.run(
@@ -112,6 +112,8 @@ def test_the_stored_table_is_nvidias(tmp_path: Path) -> None:
         (128, 32, 49152, 4, ("shared memory",)),
         (1024, 65, 0, 0, ("registers",)),
         (64, 32, 232_449, 0, ("shared memory",)),
+        (64, 32, 232_448, 1, ("shared memory",)),
+        (32, 32, 6272, 32, ("blocks", "shared memory")),  # 57 × 128 with the 1,024
     ],
 )
 def test_values_by_hand(threads, registers, shared, blocks, limiter) -> None:

@@ -517,6 +517,17 @@ def test_the_display_escapes_and_greys_comments_and_needs_no_colour() -> None:
         assert opened.count("") == opened.count("/"), name
 
 
+def test_the_display_marks_both_lines_of_a_finding() -> None:
+    race = profile.Finding("race", "a race", 2, 3)
+    note = profile.Finding("equal writes", "a note", 4, 5)
+    source = "\n".join(f"line {k};" for k in range(1, 7))
+    page = profile.Profile(source, (race,), (note,), {}, 0)._repr_html_()
+    rows = page.split("<tbody")[1].split("<tr")[1:]
+    marks = [("cuda-bad" in row, "cuda-noted" in row) for row in rows]
+    assert [k for k, (bad, _) in enumerate(marks, 1) if bad] == [2, 3]
+    assert [k for k, (_, noted) in enumerate(marks, 1) if noted] == [4, 5]
+
+
 def test_the_display_of_a_kernel_that_fails_or_touches_nothing() -> None:
     failed = run("y[t + 9000] = 0.0f;")
     assert repr(failed).startswith("✗ line 3, block (0, 0, 0), thread (0, 0, 0): store")
@@ -528,6 +539,7 @@ def test_the_display_of_a_kernel_that_fails_or_touches_nothing() -> None:
     assert repr(nothing) == "Profile: no loads or stores"
     assert "cuda-access" not in nothing._repr_html_()
     assert ">memory<" not in nothing._repr_html_()
+    assert "cuda-margin" not in nothing._repr_html_()
     assert ">memory<" in run("y[t] = 0;")._repr_html_()
     conflicts = run(
         "__shared__ float s[1024]; s[t] = t;\n__syncthreads();\n"
