@@ -221,7 +221,7 @@ def _k_diffusion() -> Iterator[Peer]:
             spacing,
             False,
             eta=0.0,
-            noise_sampler=lambda sigma, sigma_next: None,
+            noise_sampler=lambda *_: None,
         )
 
 

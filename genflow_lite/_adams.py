@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from genflow_lite._shapes import Denoiser, State, describe
+from genflow_lite._shapes import Denoiser, State, describe, holds
 from genflow_lite.paths import GaussianPath
 from genflow_lite.samplers import _arguments
 
@@ -45,9 +45,10 @@ def adams(
 
     denoise: D(x, t) with x (B, *S) and t a 0-dim tensor. x: (B, *S), a sample of the
     marginal at ts[0]. ts: (n + 1,) float64, strictly decreasing in [0, 1]; it may
-    start at α = 0 and end at σ = 0. Yields n + 1 fresh states (B, *S).
+    start at α = 0 and end at σ = 0. The grid ``time_grid(..., spacing="adams")`` is
+    made for it. Yields n + 1 fresh states (B, *S).
 
-    Raises TypeError or ValueError as ``plms`` does.
+    Raises TypeError or ValueError as ``plms`` does, and for two times of one τ.
     Source: Hairer, Nørsett and Wanner (1993), section III.1 and III.5 for unequal
     steps; Zhao et al. (2023), "UniPC", for the free correction.
     """
@@ -56,6 +57,11 @@ def adams(
     denoise, x, ts = _arguments(denoise, path, x, ts, "decreasing")
     size = path.alpha(ts) + path.sigma(ts)
     tau = path.sigma(ts) / size
+    if not holds(tau.diff() < 0):
+        raise ValueError(
+            f"ts holds two times that the path {path.name} puts on the same "
+            "sigma/(alpha + sigma): no line goes through them"
+        )
     predictor = adams_weights(tau, ahead=False).tolist()
     corrector = adams_weights(tau, ahead=True).tolist()
     sizes, taus, n = size.tolist(), tau.tolist(), len(ts) - 1

@@ -35,7 +35,8 @@ def dpmpp_3m(
     evaluations (and one more where there is no next step).
 
     A step of infinite length (α_t = 0 or σ_r = 0) is DDIM's, and its D at α = 0 is
-    not used again; the first step after it counts as the first. The last state of a
+    not used again; the first step after it counts as the first, and is left at x̂ if an
+    infinite one follows at once. The last state of a
     grid that ends at σ = 0 is D at the last noisy time.
 
     denoise: D(x, t) with x (B, *S) and t a 0-dim tensor. x: (B, *S), a sample of the
@@ -159,6 +160,8 @@ def third_order_weights(
     one, two = torch.where(has_line, before, 1.0), torch.where(has_bend, earlier, 1.0)
     bend = torch.where(has_bend, alpha * (i2 + one * i1) / (one + two), 0.0)
     line = torch.where(has_line, alpha * i1, 0.0)
-    starts = finite & ~before.isfinite() & (step > 0)
+    # Before an infinite step the end of the lift would never be evaluated again.
+    goes_on = torch.cat([finite[1:], finite.new_ones(1)])
+    starts = finite & ~before.isfinite() & (step > 0) & goes_on
     lift = torch.where(starts, alpha * i1 / step, 0.0)
     return (line + bend) / one, -bend / two, lift

@@ -1,6 +1,7 @@
 """Time grids: n + 1 strictly decreasing times for n steps of a sampler."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -16,11 +17,11 @@ Spacing = Literal["uniform", "log_snr", "karras", "trailing", "adams"]
 NOISE_ENDS = (0.002, 80.0)
 """What stands for σ/α = 0 and σ/α = ∞ where a spacing needs a finite number."""
 
-ADAMS_STEPS = (12.7113, -47.7659, 37.7468, 34.9278, -39.9448)
-"""c₁ … c₅ of the spacing "adams", fitted by ``benchmarks/tune_adams.py``."""
+ADAMS_PLANE = (-1.506, -0.844, -0.601, -0.555, -0.378)
+"""A shape of the spacing "adams": eight anisotropic Gaussians in the plane."""
 
-ADAMS_START = 0.89
-"""σ/(α + σ) at which the grid "adams" starts best after ``gaussian_jump``."""
+ADAMS_DIGITS = (-0.436, -0.361, -0.053, -0.371, 0.2)
+"""A shape of the spacing "adams": ten Gaussians in 64 dimensions, one a digit."""
 
 
 def time_grid(
@@ -31,6 +32,7 @@ def time_grid(
     t_max: float = 1.0,
     t_min: float = 0.0,
     rho: float = 7.0,
+    shape: Sequence[float] = ADAMS_PLANE,
 ) -> Tensor:
     """A grid t_max = t_0 > t_1 > … > t_n = t_min, float64, shape (n + 1,).
 
@@ -44,13 +46,14 @@ def time_grid(
     karras: (σ/α)^(1/rho) is uniform from t_max to t_min (Karras et al. 2022, eq. 5).
 
     adams: τ = σ/(α + σ), the clock of the rectified path, takes steps whose lengths are
-        proportional to exp(c₁ u + … + c₅ u⁵) at u = (i + ½)/n, with the numbers in
-        ``ADAMS_STEPS``. They are those that made the error of the sampler ``adams``
-        least at 5 to 20 steps on a family of eight-component mixtures in the plane of
-        about unit variance, from pure noise to the data. Scale your data to that.
+        proportional to exp(Σ_k shape_k T_k(2u − 1)) at u = (i + ½)/n, T_k Chebyshev's
+        polynomials from k = 1 on. ``ADAMS_PLANE`` and ``ADAMS_DIGITS`` were fitted by
+        ``benchmarks/tune_adams.py``: they make the error of the sampler ``adams`` small
+        at 5 to 20 steps from noise to data, for one kind of data each, of about unit
+        variance in the plane and in [−1, 1] for the digits. shape = () is even in τ.
 
-    log_snr and karras need finite ends. Where α(t_max) = 0, the noise level σ/α = 80 stands
-    for ∞ in the formula, and t_0 is t_max all the same. Where σ(t_min) = 0, the
+    log_snr and karras need finite ends. Where α(t_max) = 0, the noise level σ/α = 80
+    stands for ∞ in the formula, and t_0 is t_max all the same. Where σ(t_min) = 0, the
     formula ends at σ/α = 0.002 with t_{n−1}, and the last step goes from there to
     t_min, as in Karras et al.; n = 1 is the single step from t_max to t_min.
 
@@ -75,7 +78,7 @@ def time_grid(
         if spacing == "trailing" and path.steps is not None:
             ts = (ts * path.steps).round() / path.steps
     elif spacing == "adams":
-        ts = _for_adams(path, n, t_max, t_min)
+        ts = _for_adams(path, n, t_max, t_min, _shape(shape))
     else:
         power = 1 / rho if spacing == "karras" else None
         ts = _by_noise(path, n, t_max, t_min, power)
@@ -88,13 +91,26 @@ def time_grid(
     return ts
 
 
-def _for_adams(path: GaussianPath, n: int, t_max: float, t_min: float) -> Tensor:
-    """Times whose τ = σ/(α + σ) = 1/(1 + α/σ) takes the fitted steps."""
+def _shape(shape: Sequence[float]) -> list[float]:
+    numbers = [check_number(c, name="shape") for c in shape]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"shape must hold finite numbers; got {numbers}")
+    return numbers
+
+
+def _for_adams(
+    path: GaussianPath, n: int, t_max: float, t_min: float, shape: list[float]
+) -> Tensor:
+    """Times whose τ = σ/(α + σ) = 1/(1 + α/σ) takes steps of the given shape."""
     u = (torch.arange(n, dtype=torch.float64) + 0.5) / n
-    lengths = sum(c * u**k for k, c in enumerate(ADAMS_STEPS, start=1)).softmax(0)
+    angle = (2 * u - 1).acos()
+    logs = torch.zeros_like(u)
+    for k, c in enumerate(shape, start=1):
+        logs = logs + c * (k * angle).cos()
     ends = torch.tensor([t_max, t_min], dtype=torch.float64)
     high, low = (-path.log_snr(ends) / 2).sigmoid()
-    tau = high - (high - low) * torch.cat([u.new_zeros(1), lengths.cumsum(0)])
+    done = torch.cat([u.new_zeros(1), logs.softmax(0).cumsum(0)])
+    tau = high - (high - low) * done
     inner = path.t_of_log_snr(-2 * tau[1:-1].logit())
     return torch.cat([ends[:1], inner, ends[1:]])
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from paths_under_test import PATHS, TABLE, tensor
 
 import genflow_lite
-from genflow_lite import from_betas, rectified, time_grid, ve, vp
+from genflow_lite import from_betas, grids, rectified, time_grid, ve, vp
 from genflow_lite.grids import Spacing
 
-SPACINGS: list[Spacing] = ["uniform", "log_snr", "karras", "trailing"]
+SPACINGS: list[Spacing] = ["uniform", "log_snr", "karras", "trailing", "adams"]
 EVERY = pytest.mark.parametrize("name", PATHS)
 
 
@@ -59,6 +59,26 @@ def test_log_snr_and_karras_are_uniform_in_their_own_variable(name, n):
         own = logs if rho is None else (logs / rho).exp()
         even = torch.linspace(own[0], own[-1], n + 1, dtype=torch.float64)
         torch.testing.assert_close(own, even, rtol=1e-11, atol=1e-11)
+
+
+@EVERY
+@pytest.mark.parametrize("shape", [(), (-1.5, 0.4, 0.2), grids.ADAMS_PLANE])
+def test_adams_takes_steps_of_the_given_shape_in_tau(name, shape):
+    path, n = PATHS[name], 12
+    ends = {"t_max": 0.97, "t_min": 0.02}
+    ts = time_grid(path, n, spacing="adams", shape=shape, **ends)
+    tau = (path.sigma(ts) / (path.alpha(ts) + path.sigma(ts))).numpy()
+    u = (np.arange(n) + 0.5) / n
+    wanted = np.exp(np.polynomial.chebyshev.chebval(2 * u - 1, [0.0, *shape]))
+    wanted = wanted / wanted.sum() * (tau[0] - tau[-1])
+    np.testing.assert_allclose(-np.diff(tau), wanted, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["rectified", "cosine"])
+def test_adams_reaches_both_ends(name):
+    for shape in (grids.ADAMS_PLANE, grids.ADAMS_DIGITS):
+        ts = time_grid(PATHS[name], 10, spacing="adams", shape=shape)
+        assert (ts[0].item(), ts[-1].item()) == (1.0, 0.0)
 
 
 def test_karras_is_equation_five_on_ve():
@@ -153,6 +173,8 @@ wrong: Any = genflow_lite  # unchecked, so that bad arguments can be passed
         ({"t_min": math.nan}, ValueError, "t_min must lie"),
         ({"t_min": None}, TypeError, "t_min must be a number"),
         ({"rho": 0.0}, ValueError, "rho must be positive"),
+        ({"spacing": "adams", "shape": (1.0, math.nan)}, ValueError, "shape must hold"),
+        ({"spacing": "adams", "shape": ("1",)}, TypeError, "shape must be a number"),
         ({"rho": math.inf}, ValueError, "rho must be positive and finite"),
         (
             {"path": from_betas(TABLE[:5]), "n": 6, "spacing": "trailing"},

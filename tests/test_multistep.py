@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -10,7 +10,14 @@ import torch
 from paths_under_test import PATHS, randn
 from scipy.integrate import solve_ivp
 
-from genflow_lite.multistep import dpm_solver_2, dpmpp_2m, plms
+from genflow_lite.multistep import (
+    adams,
+    dpm_solver_2,
+    dpmpp_2m,
+    dpmpp_2m_sde,
+    dpmpp_3m,
+    plms,
+)
 from genflow_lite.ode import last, velocity
 from genflow_lite.oracles import GaussianMixture
 from genflow_lite.paths import GaussianPath
@@ -18,7 +25,14 @@ from genflow_lite.samplers import ddim
 
 F64 = torch.float64
 SAMPLERS = {"plms": plms, "dpm_solver_2": dpm_solver_2, "dpmpp_2m": dpmpp_2m}
-EACH = {"argvalues": list(SAMPLERS.values()), "ids": list(SAMPLERS)}
+# Those with more tests of their own in test_third_order.py.
+MORE = {"dpmpp_3m": dpmpp_3m, "adams": adams, "sde": partial(dpmpp_2m_sde, eta=0.0)}
+TO_D = {k: f for k, f in (SAMPLERS | MORE).items() if f is not adams}
+EACH = {
+    "argvalues": [*SAMPLERS.values(), *MORE.values()],
+    "ids": [*SAMPLERS, *MORE],
+}
+BY_DDIM = {"argvalues": list(TO_D.values()), "ids": list(TO_D)}
 BY_NAME = {"argvalues": list(PATHS.values()), "ids": list(PATHS)}
 PURE = ["cosine", "rectified"]  # α(1) = 0
 TO_DATA = [name for name in PATHS if name != "ve"]  # σ(0) = 0
@@ -261,7 +275,7 @@ def test_the_first_step_of_dpmpp_2m_is_ddims(path: GaussianPath) -> None:
 # --- both ends of the path -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("sampler", **EACH)
+@pytest.mark.parametrize("sampler", **BY_DDIM)
 @pytest.mark.parametrize("name", TO_DATA)
 @pytest.mark.parametrize("n", [1, 2, 6])
 def test_a_grid_that_reaches_the_data_ends_with_the_denoiser(
@@ -273,7 +287,7 @@ def test_a_grid_that_reaches_the_data_ends_with_the_denoiser(
     assert torch.allclose(end, truth, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("sampler", **EACH)
+@pytest.mark.parametrize("sampler", **BY_DDIM)
 @pytest.mark.parametrize("name", PURE)
 def test_the_first_step_from_pure_noise_is_ddims(name: str, sampler) -> None:
     path, ts, x = PATHS[name], grid(1.0, 0.2, 4), randn(4, 2)
@@ -286,7 +300,7 @@ def test_the_first_step_from_pure_noise_is_ddims(name: str, sampler) -> None:
     assert (ours[3] - last(ddim(wavy, path, ours[2], ts[2:4]))).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("sampler", **EACH)
+@pytest.mark.parametrize("sampler", **BY_DDIM)
 @pytest.mark.parametrize("name", PURE)
 @pytest.mark.parametrize("n", [1, 2])
 def test_the_shortest_grids_from_end_to_end(name: str, sampler, n: int) -> None:
@@ -308,7 +322,7 @@ def test_a_start_a_hair_from_pure_noise_loses_no_digits(sampler) -> None:
     assert torch.allclose(end, 0.8 * point + 0.2 * eps, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("sampler", **EACH)
+@pytest.mark.parametrize("sampler", **BY_DDIM)
 @pytest.mark.parametrize("path", **BY_NAME)
 def test_two_times_one_rounding_apart_do_no_harm(path: GaussianPath, sampler) -> None:
     ts = torch.tensor([math.nextafter(0.03, 1), 0.03, 0.02], dtype=F64)
