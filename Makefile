@@ -51,7 +51,7 @@ execute: .venv/.ready
 	@$(RUN) tools/execute.py $(NOTEBOOKS)
 
 bench: .venv/.ready
-	@$(RUN) benchmarks/book.py
+	@$(RUN) benchmarks/all.py $(PARTS)
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis build *.egg-info

@@ -6,23 +6,11 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from genflow_lite._shapes import check_number
+from genflow_lite._shapes import check_number, describe
 from genflow_lite.losses import Weight, denoising_loss
 from genflow_lite.paths import GaussianPath
 from genflow_lite.predict import Prediction, check_is_path
-
-
-def stratified_times(
-    n: int, *, generator: Generator, t_min: float = 0.0, t_max: float = 1.0
-) -> Tensor:
-    """n times, each uniform on a share of its own: t_i = t_min + h (i + u_i)/n.
-
-    h = t_max − t_min, u_i uniform on [0, 1). Taken in random order, each time is
-    uniform on the whole interval, and their mean loss has less variance than that of
-    independent times (Kingma et al. 2021, appendix I.1). (n,) float32, increasing.
-    """
-    u = torch.rand(n, generator=generator)
-    return t_min + (t_max - t_min) * (torch.arange(n) + u) / n
+from genflow_lite.timesteps import TimeLaw, uniform
 
 
 def objective(
@@ -30,6 +18,7 @@ def objective(
     *,
     predicts: Prediction,
     weight: Weight | None = None,
+    times: TimeLaw | None = None,
     drop: float = 0.1,
     t_min: float = 1e-3,
     t_max: float = 1.0,
@@ -38,13 +27,16 @@ def objective(
 
     batch: x0 (B, *S), or the pair of x0 and labels (B,) for a network with classes,
     which sees its null label in place of a share `drop` of them, so that it learns
-    both denoisers of classifier-free guidance. Times are stratified in [t_min, t_max]
-    over the rows; draw those at random. path, predicts, weight: as in
-    `denoising_loss`.
+    both denoisers of classifier-free guidance. times: a `TimeLaw`, the uniform one
+    unless given, moved from [0, 1] to [t_min, t_max] and stratified over the rows.
+    path, predicts, weight: as in `denoising_loss`.
 
     Raises TypeError and ValueError for bad arguments, there or at the call.
     """
     path = check_is_path(path)
+    law = uniform() if times is None else times
+    if not isinstance(law, TimeLaw):
+        raise TypeError(f"times must be a TimeLaw; got {describe(law)}")
     drop = check_number(drop, name="drop")
     t_min, t_max = check_number(t_min, name="t_min"), check_number(t_max, name="t_max")
     if not 0 <= drop <= 1:
@@ -58,7 +50,8 @@ def objective(
         x0, labels = batch if isinstance(batch, tuple | list) else (batch, None)
         n, device = len(x0), x0.device
         eps = torch.randn(x0.shape, generator=generator, dtype=x0.dtype).to(device)
-        t = stratified_times(n, generator=generator, t_min=t_min, t_max=t_max)
+        u = law.sample(n, generator=generator, stratified=True).to(x0.dtype)
+        t = (t_min + (t_max - t_min) * u).to(device)
         call = net
         if labels is not None:
             dropped = (torch.rand(n, generator=generator) < drop).to(device)
@@ -67,8 +60,6 @@ def objective(
             def call(x: Tensor, t: Tensor) -> Tensor:
                 return net(x, t, cond)
 
-        return denoising_loss(
-            call, path, x0, eps, t.to(device), predicts=predicts, weight=weight
-        )
+        return denoising_loss(call, path, x0, eps, t, predicts=predicts, weight=weight)
 
     return loss

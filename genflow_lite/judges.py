@@ -94,11 +94,15 @@ def digit_classifier(seed: int = 0) -> DigitJudge:
     process for each seed. float32: the last digits of its verdicts differ between
     machines.
     """
+    return DigitJudge(_trained(seed, steps=500))
+
+
+def _trained(seed: int, *, steps: int, lr: float = 3e-3) -> _Net:
+    """The classifier; torch's global generator and default dtype play no part."""
     images, labels = digits("train")
     generator = torch.Generator().manual_seed(seed)
     with seeded(seed):
         net = _Net()
-    steps, lr = 500, 3e-3
     optimiser = torch.optim.AdamW(net.parameters(), lr, weight_decay=0.05, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, steps)
     with torch.enable_grad():
@@ -109,7 +113,7 @@ def digit_classifier(seed: int = 0) -> DigitJudge:
             loss.backward()
             optimiser.step()
             schedule.step()
-    return DigitJudge(net.eval().requires_grad_(False))
+    return net.eval().requires_grad_(False)
 
 
 def _warped(images: Tensor, generator: Generator) -> Tensor:

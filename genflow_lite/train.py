@@ -18,7 +18,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from genflow_lite import _checkpoint
-from genflow_lite._objective import objective, stratified_times
+from genflow_lite._objective import objective
 from genflow_lite._parallel import Shared, team
 from genflow_lite._run import Run, checked_settings, learning_rate
 from genflow_lite._shapes import check_count, describe
@@ -28,7 +28,6 @@ __all__ = [
     "learning_rate",
     "objective",
     "restore",
-    "stratified_times",
     "train",
 ]
 

@@ -18,11 +18,11 @@ from genflow_lite.nets import MLP, UNet
 from genflow_lite.train import objective, train
 
 COMMAND = (
-    "--data moons --path vp --steps 12 --batch 10 --width 16 --samples 20 --calls 4"
+    "--data moons --predicts v --steps 12 --batch 10 --width 16 --samples 20 --calls 4"
 )
 
 
-SETTINGS = {"steps": 30, "lr": 1e-2, "ema": 0.9, "clip": 0.3, "progress": False}
+SETTINGS = {"steps": 20, "lr": 1e-2, "ema": 0.9, "clip": 0.3, "progress": False}
 
 
 def flat(net):
@@ -48,7 +48,7 @@ def pictures(folder, rank):
         return images[row], labels[row]
 
     loss = objective(vp(), predicts="eps")
-    trained = train(loss, net, draw, steps=12, lr=1e-3, progress=False)
+    trained = train(loss, net, draw, steps=6, lr=1e-3, progress=False)
     t = torch.linspace(0.1, 0.9, 6)
     return {"said": trained.net(images[:6], t, labels[:6]), "losses": trained.losses}
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from genflow_lite.data import digits
-from genflow_lite.judges import copies, digit_classifier
+from genflow_lite.judges import _trained, copies, digit_classifier
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +25,23 @@ def test_the_judge_knows_digits_that_it_has_not_seen(judge):
     torch.testing.assert_close(total, torch.ones(445).double())
 
 
-def test_the_judge_leaves_the_random_numbers_alone_and_is_made_once(judge):
-    before = torch.get_rng_state()
+def test_the_judge_is_made_once(judge):
     assert digit_classifier() is judge
-    digit_classifier.cache_clear()
-    with torch.no_grad():
-        again = digit_classifier()
+
+
+def test_training_the_judge_depends_on_its_seed_alone():
+    before = torch.get_rng_state()
+    plain, other = _trained(0, steps=3), _trained(1, steps=3)
     assert torch.equal(torch.get_rng_state(), before)
-    images, _ = digits("test")
-    assert torch.equal(again.features(images), judge.features(images))
+    torch.set_default_dtype(torch.float64)  # as in a chapter
+    try:
+        with torch.no_grad():
+            again = _trained(0, steps=3)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+        assert not torch.equal(value, other.state_dict()[name]), name
 
 
 def test_the_distance_sees_what_is_wrong(judge):

@@ -1,6 +1,7 @@
 """The networks: their inputs by hand, what they must and must not depend on."""
 
 import math
+from typing import Any, cast
 
 import pytest
 import torch
@@ -31,7 +32,11 @@ def awake(net, seed=0):
     return net
 
 
-def inputs(net, n=5, seed=0):
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def inputs(net, n=5, seed=0) -> Any:
     generator = torch.Generator().manual_seed(seed)
     shape = (n, 3, 2) if isinstance(net, MLP) else (n, 2, 8, 4)
     x = torch.randn(shape, generator=generator)
@@ -200,8 +205,9 @@ def test_a_block_is_its_formula():
     scale, shift = (code @ part.code.weight.T + part.code.bias).split(12, dim=1)
     r = part.conv1(silu(norm(h, part.norm1)))
     r = norm(r, part.norm2) * (1 + scale[..., None, None]) + shift[..., None, None]
-    skip = torch.einsum("oi,bihw->bohw", part.skip.weight[:, :, 0, 0], h)
-    skip = skip + part.skip.bias[:, None, None]
+    mix: Any = part.skip
+    skip = torch.einsum("oi,bihw->bohw", mix.weight[:, :, 0, 0], h)
+    skip = skip + mix.bias[:, None, None]
     expected = part.conv2(silu(r)) + skip
     torch.testing.assert_close(part(h, code), expected, rtol=1e-4, atol=1e-5)
 
@@ -268,7 +274,7 @@ def test_bad_states_are_named():
     [
         (lambda: MLP(0), ValueError, "dim must be at least 1"),
         (lambda: MLP(2, width=0), ValueError, "width must be at least 1"),
-        (lambda: MLP(2, depth=2.0), TypeError, "depth must be an int"),
+        (lambda: MLP(2, depth=cast(Any, 2.0)), TypeError, "depth must be an int"),
         (lambda: MLP(2, octaves=-1), ValueError, "octaves must be at least 0"),
         (lambda: MLP(2, classes=0), ValueError, "classes must be at least 1"),
         (lambda: MLP(2, seed=-1), ValueError, "seed must be at least 0"),
@@ -282,7 +288,14 @@ def test_bad_sizes_are_named(make, error, message):
         make()
 
 
-def test_networks_are_modules_of_float32():
+def test_networks_are_modules_of_float32_whatever_the_default_is():
+    torch.set_default_dtype(torch.float64)
+    try:
+        made = [make(classes=3) for make in NETS.values()]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for net, make in zip(made, NETS.values(), strict=True):
+        assert same(net.state_dict(), make(classes=3).state_dict())
     for net in (MLP(2, classes=2), UNet(1, classes=2)):
         assert isinstance(net, nn.Module)
         assert {p.dtype for p in net.parameters()} == {torch.float32}

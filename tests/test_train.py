@@ -2,7 +2,6 @@
 
 import math
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,11 +18,11 @@ from torch import nn
 from genflow_lite import rectified, vp
 from genflow_lite.data import checkerboard, moons
 from genflow_lite.nets import MLP
+from genflow_lite.timesteps import data_heavy
 from genflow_lite.train import (
     learning_rate,
     objective,
     restore,
-    stratified_times,
     train,
 )
 
@@ -199,17 +198,6 @@ def test_a_seed_is_a_run_and_nothing_else_matters():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_stratified_times_are_one_in_each_share():
-    t = stratified_times(8, generator=torch.Generator().manual_seed(0))
-    assert (t * 8).floor().tolist() == list(range(8))
-    t = stratified_times(
-        1000, generator=torch.Generator().manual_seed(0), t_min=0.5, t_max=0.75
-    )
-    assert 0.5 <= t.min() < t.max() < 0.75
-    u = ((t - 0.5) / 0.25 * 1000) % 1
-    assert float(u.mean()) == pytest.approx(0.5, abs=0.05)
-
-
 # The objective
 
 
@@ -238,6 +226,31 @@ def test_the_objective_is_the_denoising_loss_of_what_it_drew():
     assert torch.equal(cond[kept], label[kept])
 
 
+def test_the_times_of_the_objective_follow_their_law():
+    def drawn(**more):
+        seen = []
+
+        def net(x, t):
+            seen.append(t)
+            return x
+
+        x0 = torch.zeros(4000, 1)
+        loss = objective(rectified(), predicts="velocity", **more)
+        loss(net, x0, torch.Generator().manual_seed(0))
+        return seen[0].double()
+
+    t = drawn(t_min=0.5, t_max=0.75)
+    # One in each of 4000 slices, and not in their order.
+    slices = ((t - 0.5) / 0.25 * 4000).floor()
+    assert len(slices.unique()) >= 3999
+    assert (slices.diff() < 0).any()
+    t = drawn(times=data_heavy(2.0), t_min=0.0)
+    # P(u² < a) = √a.
+    for a in (0.2, 0.5, 0.8):
+        share = float((t < a).double().mean())
+        assert share == pytest.approx(math.sqrt(a), abs=0.01)
+
+
 @pytest.mark.parametrize(("drop", "share"), [(0.0, 0), (1.0, 1), (0.3, 0.3)])
 def test_the_share_of_dropped_labels(drop, share):
     seen = []
@@ -258,8 +271,8 @@ def test_the_share_of_dropped_labels(drop, share):
 # Interruption
 
 
-class Stop(Exception):
-    pass
+class Stop(KeyboardInterrupt):
+    """Ctrl-C, at a chosen place."""
 
 
 def stopping(batches, at):
@@ -346,19 +359,16 @@ run(small(width=64), steps=100_000, checkpoint={file!r}, every=2)
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_process_leaves_a_whole_checkpoint(tmp_path, how):
+def test_a_killed_process_leaves_a_whole_checkpoint(tmp_path):
     file = tmp_path / "run.safetensors"
     code = KILLED.format(tests=str(Path(__file__).parent), file=str(file))
-    # A shell that runs tests in the background may have SIGINT ignored.
-    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    process = subprocess.Popen([sys.executable, "-c", start + code], stderr=-3)
+    process = subprocess.Popen([sys.executable, "-c", code])
     try:
         deadline = time.monotonic() + 120
         while not file.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         time.sleep(0.05)
-        process.send_signal(how)
+        process.kill()
         process.wait(60)
     finally:
         process.kill()
@@ -557,6 +567,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run():
         ({"t_min": 0.5, "t_max": 0.5}, "0 <= t_min < t_max <= 1"),
         ({"t_max": 1.5}, "0 <= t_min < t_max <= 1"),
         ({"predicts": "noise"}, "predicts must be one of"),
+        ({"weight": "snr"}, "weight must be None, a function or one of"),
     ],
 )
 def test_bad_objectives_are_named(change, message):
@@ -583,3 +594,15 @@ def test_the_bar_is_on_stderr_and_silent_in_a_stored_notebook(capfd, monkeypatch
     monkeypatch.delenv("GENFLOW_STATIC")
     train(squares, Line(), ones, steps=3, progress=False)
     assert capfd.readouterr() == ("", "")
+
+
+def test_all_is_float32_whatever_the_default_is():
+    """Chapters run under a default of float64."""
+    plain = run()
+    torch.set_default_dtype(torch.float64)
+    try:
+        other = run()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert same(plain.net.state_dict(), other.net.state_dict())
+    assert torch.equal(plain.losses, other.losses)

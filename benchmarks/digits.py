@@ -1,0 +1,265 @@
+"""Digits: how good a trained network is, after how many CPU-seconds, in how many calls.
+
+    python benchmarks/digits.py         both networks
+    python benchmarks/digits.py unet    one of them
+
+Two networks learn the 1,352 real training digits with their labels, each from three
+seeds, on one thread: a perceptron on the straight path, sampled by DPM-Solver++(2M)
+with eight calls, and a U-Net on the variance-preserving path, a DDPM, sampled by its
+own ancestral steps. No guidance (w = 0), 1,000 samples, a hundred of each digit.
+
+A classifier trained on the same real digits judges them: the share in which it sees
+the digit that was asked for; the Fréchet distance of its 32 features to the 445 real
+test digits; the share of copies, samples nearer to a training image than all but one
+in a hundred real test images are. The same three numbers for real images stand beside
+them: for the distance the mean over ten draws of 1,000 training images, for the
+accuracy and the copies those of the test images.
+
+CPU-seconds are those of this process in `train`, nothing else. Beside them stands a
+fixed calibration loop, 2,000 products of 256 × 256 matrices, run before and after each
+training: on a busy or another machine both grow together.
+
+The result is printed and written to ``benchmarks/results/digits.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import mean
+from typing import Any, NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+from genflow_lite import GaussianPath, as_denoiser, ddim, dpmpp_2m, last, rectified, vp
+from genflow_lite import time_grid as grid
+from genflow_lite.data import digits
+from genflow_lite.judges import DigitJudge, copies, digit_classifier
+from genflow_lite.nets import MLP, UNet
+from genflow_lite.predict import Prediction
+from genflow_lite.train import objective, train
+
+RESULTS = Path(__file__).resolve().parent / "results" / "digits.json"
+SAMPLES, SEEDS, FLOOR_DRAWS = 1000, (0, 1, 2), 10
+PACKAGES = ("torch", "scikit-learn", "numpy")
+
+
+class Recipe(NamedTuple):
+    """A network, how it is trained and sampled, and what it has to reach."""
+
+    net: Callable[[int], nn.Module]
+    path: GaussianPath
+    predicts: Prediction
+    sampler: Callable[..., Iterator[Tensor]]
+    calls: int
+    t_max: float
+    steps: int
+    batch: int
+    lr: float
+    drop: float
+    goals: dict[str, float]
+
+
+RECIPES = {
+    "mlp": Recipe(
+        net=lambda seed: MLP(64, width=256, depth=3, classes=10, seed=seed),
+        path=rectified(),
+        predicts="velocity",
+        sampler=lambda d, p, x, ts, _: dpmpp_2m(d, p, x, ts),
+        calls=8,
+        t_max=1.0,
+        steps=1900,
+        batch=128,
+        lr=4e-3,
+        drop=0.0,
+        goals={
+            "accuracy": 0.99,
+            "distance_ratio": 1.3,
+            "copies": 0.05,
+            "cpu_seconds": 20,
+        },
+    ),
+    "unet": Recipe(
+        net=lambda seed: UNet(1, width=16, classes=10, seed=seed),
+        path=vp(),
+        predicts="eps",
+        sampler=lambda d, p, x, ts, g: ddim(d, p, x, ts, eta=1.0, generator=g),
+        calls=50,
+        t_max=1.0,
+        steps=900,
+        batch=32,
+        lr=5e-3,
+        drop=0.1,
+        goals={"accuracy": 0.95, "copies": 0.05, "cpu_seconds": 30},
+    ),
+}
+
+
+class Real(NamedTuple):
+    """The real digits, and what the judge says of them."""
+
+    train: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+    judge: DigitJudge
+    floor: float
+
+
+def calibration() -> float:
+    """CPU-seconds of the fixed loop."""
+    a = torch.randn(256, 256, generator=Generator().manual_seed(0))
+    b, start = a, time.process_time()
+    for _ in range(2000):
+        b = (a @ b).tanh_()
+    return time.process_time() - start
+
+
+def real_digits() -> tuple[Real, dict[str, float]]:
+    """The data, the judge, and the row of real images."""
+    (x, y), (test, labels) = digits("train"), digits("test")
+    judge = digit_classifier()
+    generator = Generator().manual_seed(0)
+    draws = [torch.randperm(len(x), generator=generator) for _ in range(FLOOR_DRAWS)]
+    distances = [judge.distance(x[rows[:SAMPLES]], test) for rows in draws]
+    row = {
+        "accuracy": judge.accuracy(test, labels),
+        "distance": mean(distances),
+        "distance_smallest": min(distances),
+        "distance_largest": max(distances),
+        "copies": copies(test, x, test),
+    }
+    return Real((x, y), (test, labels), judge, mean(distances)), row
+
+
+def measure(recipe: Recipe, seed: int, real: Real) -> dict[str, float]:
+    """One training and its thousand samples."""
+    images, labels = real.train
+
+    def draw(generator: Generator) -> tuple[Tensor, Tensor]:
+        rows = torch.randint(len(images), (recipe.batch,), generator=generator)
+        return images[rows], labels[rows]
+
+    before = calibration()
+    start = time.process_time()
+    net = train(
+        objective(recipe.path, predicts=recipe.predicts, drop=recipe.drop),
+        recipe.net(seed),
+        draw,
+        steps=recipe.steps,
+        lr=recipe.lr,
+        seed=seed,
+        progress=False,
+    ).net
+    seconds = time.process_time() - start
+    samples, wanted, calls = sample(net, recipe, seed)
+    assert calls == recipe.calls
+    judge, test = real.judge, real.test[0]
+    distance = judge.distance(samples, test)
+    return {
+        "seed": seed,
+        "cpu_seconds": seconds,
+        "calibration_seconds": mean([before, calibration()]),
+        "accuracy": judge.accuracy(samples, wanted),
+        "distance": distance,
+        "distance_ratio": distance / real.floor,
+        "copies": copies(samples, images, test),
+    }
+
+
+@torch.no_grad()
+def sample(net: nn.Module, recipe: Recipe, seed: int) -> tuple[Tensor, Tensor, int]:
+    """The samples, the digits that they should be, and the calls counted."""
+    generator = Generator().manual_seed(1000 + seed)
+    labels = torch.arange(SAMPLES) % 10
+    calls = []
+
+    def counted(x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        calls.append(len(x))
+        return net(x, t, cond)
+
+    denoise = as_denoiser(counted, recipe.path, predicts=recipe.predicts, cond=labels)
+    ts = grid(recipe.path, recipe.calls, spacing="uniform", t_max=recipe.t_max)
+    start = recipe.path.prior((SAMPLES, 1, 8, 8), generator=generator)
+    end = last(recipe.sampler(denoise, recipe.path, start, ts, generator))
+    return end, labels, len(calls)
+
+
+def verdicts(rows: list[dict[str, float]], goals: dict[str, float]) -> dict[str, Any]:
+    """For each goal, the mean over the seeds and whether it is reached."""
+    found = {}
+    for name, goal in goals.items():
+        value = mean(row[name] for row in rows)
+        reached = value >= goal if name == "accuracy" else value <= goal
+        found[name] = {"mean": value, "goal": goal, "reached": reached}
+    return found
+
+
+def about() -> dict[str, Any]:
+    """Where, when and with what the numbers were measured."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "threads": torch.get_num_threads(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("networks", nargs="*", help=f"of {', '.join(RECIPES)}")
+    chosen = parser.parse_args().networks or list(RECIPES)
+    for name in chosen:
+        if name not in RECIPES:
+            parser.error(
+                f"there is no network {name!r}; there are {', '.join(RECIPES)}"
+            )
+    torch.set_num_threads(1)
+    meta = about()
+    real, row = real_digits()
+    print("real", json.dumps(row), flush=True)
+    kept = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    networks = kept.get("networks", {})
+    for name in chosen:
+        recipe = RECIPES[name]
+        rows = []
+        for seed in SEEDS:
+            rows.append(measure(recipe, seed, real))
+            print(name, json.dumps(rows[-1]), flush=True)
+        parameters = sum(p.numel() for p in recipe.net(0).parameters())
+        networks[name] = {
+            "machine": meta,
+            "path": recipe.path.name,
+            "predicts": recipe.predicts,
+            "parameters": parameters,
+            "steps": recipe.steps,
+            "batch": recipe.batch,
+            "dropped_labels": recipe.drop,
+            "calls": recipe.calls,
+            "guidance": 0.0,
+            "samples": SAMPLES,
+            "verdicts": verdicts(rows, recipe.goals),
+            "rows": rows,
+        }
+        print(json.dumps(networks[name]["verdicts"], indent=2), flush=True)
+    result = {"meta": meta, "real": row, "networks": networks}
+    RESULTS.parent.mkdir(exist_ok=True)
+    text = json.dumps(result, indent=2, ensure_ascii=False)
+    RESULTS.write_text(text + "\n", encoding="utf-8")
+    print(f"written to {RESULTS.relative_to(RESULTS.parents[2])}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
