@@ -28,6 +28,7 @@ from genflow_lite.multistep import (
     gaussian_jump,
     plms,
 )
+from genflow_lite.nets import MLP, UNet
 from genflow_lite.ode import (
     adams_bashforth,
     dormand_prince,
@@ -51,10 +52,12 @@ from genflow_lite.predict import as_denoiser, convert
 from genflow_lite.samplers import ddim, euler_maruyama, langevin
 
 __all__ = [
+    "MLP",
     "Denoiser",
     "EmpiricalDenoiser",
     "GaussianMixture",
     "GaussianPath",
+    "UNet",
     "adams",
     "adams_bashforth",
     "as_denoiser",
