@@ -578,6 +578,9 @@ def test_a_plain_histogram_races_between_blocks_and_within_one() -> None:
         assert all(f.line == f.other_line == 3 for f in p.errors)
         assert "of argument 2" in p.errors[0].message
         assert ("of block number" in p.errors[0].message) == (block < 4)
+        named = re.match(r"thread \d+( of block number \d+)? ", p.errors[0].message)
+        assert named
+        assert bool(named[1]) == (block < 4)
         assert not run("atomicAdd(&y[t % 4], 1.0f);", grid=grid, block=block).errors
 
 

@@ -245,11 +245,15 @@ def _finding(
     at, other = line(f[1]) or None, line(f[2]) or None
     first, second, store, other_store = f[7], f[8], f[9], f[10]
     where = _where(f[12], built, arrays)
+    # Blocks are named where two of them meet: by number, as the other one is known.
     there = f" of block number {f[11] - 1}" if f[11] else ""
+    flat = f"number {f[4]}" if f[5] == f[6] == 0 else f"{(f[4], f[5], f[6])}"
+    here = f" of block {flat}" if f[11] else ""
     verb = ("loads", "stores to", "loads", "changes")
     messages = {
-        "race": f"thread {first} {verb[store]} {where} while thread {second}{there} "
-        f"{verb[other_store]} it on line {other}, and nothing orders the two",
+        "race": f"thread {first}{here} {verb[store]} {where} while thread "
+        f"{second}{there} {verb[other_store]} it on line {other}, and nothing "
+        "orders the two",
         "equal writes": f"threads {first} and {second}{there} store the same value "
         f"to {where}",
         "uninitialised": f"thread {first} loads {where}, which nothing has written",
