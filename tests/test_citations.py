@@ -21,6 +21,7 @@ _AND = r", and |, | and | & "
 _WORK = re.compile(
     rf"({_NAME}(?:(?:{_AND}){_NAME})*)( et al\.)?,? \(?((?:1[89]|20)\d\d)\b"
 )
+_ROLE = re.compile(r"\{cite(?::[a-z]+)?\}`([^`]+)`")
 
 
 class Work(NamedTuple):
@@ -114,6 +115,15 @@ def test_works_named_in_docstrings_have_one_entry(where: str) -> None:
 def test_the_bibliography_page_lists_all_entries() -> None:
     page = (ROOT / "book/bibliography.md").read_text(encoding="utf-8")
     assert re.search(r"```\{bibliography\}\n(:.*\n)*:all:\n", page)
+
+
+def test_every_entry_is_cited_by_a_page_or_a_docstring() -> None:
+    named = {key for t in DOCSTRINGS.values() for w in works(t) for key in meant(w)}
+    pages = [*(ROOT / "book").glob("*.md"), *(ROOT / "book").glob("*.ipynb")]
+    for text in (page.read_text(encoding="utf-8") for page in pages):
+        named |= {k.strip() for ks in _ROLE.findall(text) for k in ks.split(",")}
+    idle = sorted(set(ENTRIES) - named)
+    assert not idle, f"no page or docstring cites {idle}"
 
 
 def test_citations_are_read_as_a_reader_does() -> None:
