@@ -45,7 +45,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = list(file.keys())
+            # Copies: the tensors of the library are views of the file on the disk.
+            tensors = {name: file.get_tensor(name).clone() for name in names}
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"checkpoint {str(path)!r} cannot be read: it is truncated, damaged or no "

@@ -308,6 +308,29 @@ def dropout(batches):
     return lambda generator: batches(generator) * (torch.rand(32, 2) + 0.5)
 
 
+def test_dropout_differs_from_step_to_step():
+    seen = []
+
+    def draw(generator):
+        seen.append(torch.rand(3))
+        return points(generator)
+
+    run(batches=draw)
+    run(batches=draw, seed=1)
+    assert len({tuple(row.tolist()) for row in seen}) == 24
+
+
+def test_a_run_does_not_lean_on_the_file_it_came_from(half):
+    saved = half.read_bytes()
+
+    def draw(generator):
+        half.write_bytes(bytes(len(saved)))  # in place, under the same name
+        return points(generator)
+
+    resumed = run(batches=draw, checkpoint=half, every=4)
+    assert torch.equal(resumed.losses, run().losses)
+
+
 def test_an_iterator_is_wound_forward(tmp_path):
     def stream():
         generator = torch.Generator().manual_seed(9)
