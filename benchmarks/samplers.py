@@ -52,11 +52,9 @@ CALLS = (5, 10, 20, 50)
 LEVELS = (2.0, 3.4, 6.1, 11.8)
 """Levels σ/α to which a peer may jump."""
 HELD_OUT, POINTS = (100, 101, 102), {"mixture_2d": 400, "gaussians_64d": 400}
-TUNED = {
-    "mixture_2d": "Adams, grid of the plane",
-    "gaussians_64d": "Adams, grid of the digits",
-}
+TUNED = "Adams, tuned grid"
 """The row of ours that was tuned to problems of a task's kind, but not to its own."""
+SHAPES = {"mixture_2d": ADAMS_PLANE, "gaussians_64d": ADAMS_DIGITS}
 PACKAGES = ("torch", "diffusers", "k-diffusion", "flow_matching", "torchdiffeq")
 STRAIGHT = gl.rectified()
 
@@ -181,11 +179,13 @@ def of_ours(name: str, sampler: Sampler, grid: Grid) -> Method:
     return Method(name, "genflow_lite", run)
 
 
-def our_methods() -> list[Method]:
-    """The first four are tuned to nothing; the last two each to one kind of data."""
+def spaced(spacing: Any, **more: Any) -> Grid:
+    """A grid of genflow_lite for n steps from t on."""
+    return lambda n, t: gl.time_grid(STRAIGHT, n, spacing=spacing, t_max=t, **more)
 
-    def spaced(spacing: Any, **more: Any) -> Grid:
-        return lambda n, t: gl.time_grid(STRAIGHT, n, spacing=spacing, t_max=t, **more)
+
+def our_methods(task: str) -> list[Method]:
+    """Four that are tuned to nothing, and one that is tuned to this kind of data."""
 
     def bashforth(*arguments: Any) -> Any:
         return gl.adams(*arguments, correct=False)
@@ -195,9 +195,15 @@ def our_methods() -> list[Method]:
         of_ours("Adams, uniform", gl.adams, spaced("uniform")),
         of_ours("DPM-Solver++(2M), Karras", gl.dpmpp_2m, spaced("karras")),
         of_ours("DPM-Solver++(3M), Karras", gl.dpmpp_3m, spaced("karras")),
-        of_ours(TUNED["mixture_2d"], gl.adams, spaced("adams", shape=ADAMS_PLANE)),
-        of_ours(TUNED["gaussians_64d"], gl.adams, spaced("adams", shape=ADAMS_DIGITS)),
+        of_ours(TUNED, gl.adams, spaced("adams", shape=SHAPES[task])),
     ]
+
+
+def transferred(task: str) -> Method:
+    """The same with the grid that was tuned to the other kind of data."""
+    other = next(shape for name, shape in SHAPES.items() if name != task)
+    name = "Adams, the other task's grid"
+    return of_ours(name, gl.adams, spaced("adams", shape=other))
 
 
 def error(
@@ -251,7 +257,7 @@ def problems_of(task: str) -> list[Problem]:
     return [Problem(ring_mixture(seed), points, 1000 + seed) for seed in HELD_OUT]
 
 
-def verdicts(task: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def verdicts(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Ours against the best peer at each number of calls, with and without the jump."""
     found: dict[str, Any] = {}
     for jump in (False, True):
@@ -262,9 +268,9 @@ def verdicts(task: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
             if not valid:
                 continue
             best = min(valid, key=lambda r: r["error"][k])
-            tuned = next(r for r in own if r["method"] == TUNED[task])
+            tuned = next(r for r in own if r["method"] == TUNED)
             plain = min(
-                (r for r in own if r["method"] not in TUNED.values()),
+                (r for r in own if r["method"] != TUNED),
                 key=lambda r: r["error"][k] or math.inf,
             )
             found[f"{'jump' if jump else 'no jump'}, {calls} calls"] = {
@@ -281,18 +287,24 @@ def measure(task: str) -> dict[str, Any]:
     """All rows of a task."""
     began = time.process_time()
     problems = problems_of(task)
-    methods = [*our_methods(), *map(of_peer, all_peers())]
-    rows = []
-    for jump in (False, True):
-        for method in methods:
-            rows.append(row(method, problems, jump))
-            shown = "  ".join(
-                f"{e:9.2e}" if e is not None else "        –" for e in rows[-1]["error"]
-            )
-            mark = "jump" if jump else "    "
-            print(f"{mark} {method.library:14}{method.name:30}{shown}", flush=True)
+    methods = [*our_methods(task), *map(of_peer, all_peers())]
+
+    def shown(method: Method, jump: bool) -> dict[str, Any]:
+        found = row(method, problems, jump)
+        errors = (f"{e:9.2e}" if e is not None else f"{'–':>9}" for e in found["error"])
+        name = f"{method.library:14}{method.name:30}"
+        print(f"{'jump' if jump else '    '} {name}{'  '.join(errors)}", flush=True)
+        return found
+
+    rows = [shown(method, jump) for jump in (False, True) for method in methods]
+    across = [shown(transferred(task), jump) for jump in (False, True)]
     seconds = round(time.process_time() - began, 1)
-    return {"cpu_seconds": seconds, "rows": rows, "verdicts": verdicts(task, rows)}
+    return {
+        "cpu_seconds": seconds,
+        "rows": rows,
+        "transfer": across,
+        "verdicts": verdicts(rows),
+    }
 
 
 def about() -> dict[str, Any]:

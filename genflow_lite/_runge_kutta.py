@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from genflow_lite._shapes import State
@@ -32,19 +31,22 @@ def dormand_prince(u: Velocity, x: State, ts: Tensor) -> Iterator[State]:
     Source: Dormand and Prince (1980).
     """
 
-    def step(f: Velocity, x: Tensor, t: Tensor, r: Tensor) -> Tensor:
-        h = r - t
-        slopes: list[Tensor] = []
-        for row, node in zip(_ROWS, _NODES, strict=True):
-            moved = x + h * _sum(row, slopes) if slopes else x
+    def step(f: Velocity, x: Tensor, t: Tensor, r: Tensor, h: float) -> Tensor:
+        slopes = [f(x, t)]
+        for row, node in zip(_ROWS[1:], _NODES[1:], strict=True):
             # t + 1·h may round past the end of the grid.
-            slopes.append(f(moved, r if node == 1 else t + node * h))
-        return x + h * _sum(_WEIGHTS, slopes)
+            time = r if node == 1 else t + node * h
+            slopes.append(f(_moved(x, h, row, slopes), time))
+        return _moved(x, h, _WEIGHTS, slopes)
 
     return _one_step(step, u, x, ts)
 
 
-def _sum(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
-    """Σ w k, without the slopes of weight 0."""
-    terms = [w * k for w, k in zip(weights, slopes, strict=True) if w]
-    return torch.stack(terms).sum(0)
+def _moved(
+    x: Tensor, h: float, weights: tuple[float, ...], slopes: list[Tensor]
+) -> Tensor:
+    """x + h Σ w k, without the slopes of weight 0."""
+    for weight, slope in zip(weights, slopes, strict=True):
+        if weight:
+            x = x.add(slope, alpha=h * weight)
+    return x

@@ -39,19 +39,20 @@ def _arguments(u: Velocity, x: State, ts: Tensor) -> tuple[Velocity, Tensor, Ten
 
 
 def _one_step(
-    step: Callable[[Velocity, Tensor, Tensor, Tensor], Tensor],
+    step: Callable[[Velocity, Tensor, Tensor, Tensor, float], Tensor],
     u: Velocity,
     x: State,
     ts: Tensor,
 ) -> Iterator[State]:
     """Every one-step method: check now, step on demand."""
     f, start, ts = _arguments(u, x, ts)
+    steps = ts.diff().tolist()
 
     def states() -> Iterator[State]:
         x = start
         yield x.clone()
-        for t, r in pairwise(ts):
-            x = step(f, x, t, r)
+        for (t, r), h in zip(pairwise(ts), steps, strict=True):
+            x = step(f, x, t, r, h)
             yield x.clone()
 
     return states()

@@ -90,8 +90,8 @@ def euler(u: Velocity, x: State, ts: Tensor) -> Iterator[State]:
     a velocity of another shape than x.
     """
 
-    def step(f: Velocity, x: Tensor, t: Tensor, r: Tensor) -> Tensor:
-        return x + (r - t) * f(x, t)
+    def step(f: Velocity, x: Tensor, t: Tensor, _: Tensor, h: float) -> Tensor:
+        return x.add(f(x, t), alpha=h)
 
     return _one_step(step, u, x, ts)
 
@@ -104,10 +104,9 @@ def heun(u: Velocity, x: State, ts: Tensor) -> Iterator[State]:
     al. (2022), algorithm 1, for its use on diffusion models.
     """
 
-    def step(f: Velocity, x: Tensor, t: Tensor, r: Tensor) -> Tensor:
-        h = r - t
+    def step(f: Velocity, x: Tensor, t: Tensor, r: Tensor, h: float) -> Tensor:
         k1 = f(x, t)
-        return x + h / 2 * (k1 + f(x + h * k1, r))
+        return x.add(k1 + f(x.add(k1, alpha=h), r), alpha=h / 2)
 
     return _one_step(step, u, x, ts)
 
@@ -120,8 +119,8 @@ def rk4(u: Velocity, x: State, ts: Tensor) -> Iterator[State]:
     Arguments, result and errors as in ``euler``. Source: Kutta (1901).
     """
 
-    def step(f: Velocity, x: Tensor, t: Tensor, r: Tensor) -> Tensor:
-        return _rk4_step(f, x, t, r, f(x, t))
+    def step(f: Velocity, x: Tensor, t: Tensor, r: Tensor, h: float) -> Tensor:
+        return _rk4_step(f, x, t, r, h, f(x, t))
 
     return _one_step(step, u, x, ts)
 
@@ -144,7 +143,7 @@ def adams_bashforth(
     if check_count(order, name="order") > 4:
         raise ValueError(f"order must be 1, 2, 3 or 4; got {order}")
     f, start, ts = _arguments(u, x, ts)
-    weights = _ab_weights(ts, order)
+    weights, steps = _ab_weights(ts, order).tolist(), ts.diff().tolist()
 
     def states() -> Iterator[State]:
         x, history = start, []
@@ -152,9 +151,10 @@ def adams_bashforth(
         for k in range(len(ts) - 1):
             history = [f(x, ts[k]), *history[: order - 1]]
             if len(history) < order:
-                x = _rk4_step(f, x, ts[k], ts[k + 1], history[0])
+                x = _rk4_step(f, x, ts[k], ts[k + 1], steps[k], history[0])
             else:
-                x = x + sum(w * v for w, v in zip(weights[k], history, strict=True))
+                for w, v in zip(weights[k], history, strict=True):
+                    x = x.add(v, alpha=w)
             yield x.clone()
 
     return states()
@@ -181,13 +181,14 @@ def _checked_denoiser(denoise: Denoiser, path: GaussianPath) -> Denoiser:
     return _shape_kept(denoise, "denoise")
 
 
-def _rk4_step(f: Velocity, x: Tensor, t: Tensor, r: Tensor, k1: Tensor) -> Tensor:
-    h = r - t
+def _rk4_step(
+    f: Velocity, x: Tensor, t: Tensor, r: Tensor, h: float, k1: Tensor
+) -> Tensor:
     middle = t + h / 2
-    k2 = f(x + h / 2 * k1, middle)
-    k3 = f(x + h / 2 * k2, middle)
-    k4 = f(x + h * k3, r)
-    return x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    k2 = f(x.add(k1, alpha=h / 2), middle)
+    k3 = f(x.add(k2, alpha=h / 2), middle)
+    k4 = f(x.add(k3, alpha=h), r)
+    return x.add(k1.add(k2, alpha=2).add(k3, alpha=2).add(k4), alpha=h / 6)
 
 
 def _ab_weights(ts: Tensor, order: int) -> Tensor:

@@ -53,8 +53,8 @@ else:
 F64 = torch.float64
 PATH = from_betas(TABLE)
 N = 10
-TRAILING = {"timestep_spacing": "trailing"}
-SAMPLE = {"prediction_type": "sample", "clip_sample": False}
+TRAILING: dict[str, Any] = {"timestep_spacing": "trailing"}
+SAMPLE: dict[str, Any] = {"prediction_type": "sample", "clip_sample": False}
 
 
 def model() -> Any:
@@ -116,7 +116,11 @@ def test_ddpm() -> None:
 
 @pytest.mark.parametrize("n", [10, 25])
 def test_dpm_solver_2m(n: int) -> None:
-    options = {"solver_order": 2, "prediction_type": "sample", **TRAILING}
+    options: dict[str, Any] = {
+        "solver_order": 2,
+        "prediction_type": "sample",
+        **TRAILING,
+    }
     reference = scheduler("DPMSolverMultistepScheduler", n, **options)
     x = randn(64, 2)
     ts = time_grid(PATH, n, spacing="trailing")
@@ -164,7 +168,11 @@ def test_heun() -> None:
 
 
 def test_plms_and_its_last_step() -> None:
-    options = {"skip_prk_steps": True, "set_alpha_to_one": True, **TRAILING}
+    options: dict[str, Any] = {
+        "skip_prk_steps": True,
+        "set_alpha_to_one": True,
+        **TRAILING,
+    }
     reference, x = scheduler("PNDMScheduler", **options), randn(64, 2)
     reference.final_alpha_cumprod = torch.tensor(1.0, dtype=F64)
     denoise, state, theirs = model().denoiser(PATH), x, [x]
@@ -200,7 +208,11 @@ def test_its_defaults_for_ten_steps() -> None:
 
 def test_its_third_order_keeps_half_of_the_second_difference() -> None:
     """On D = ℓ² every error is that of one term, which can be read off a step."""
-    options = {"solver_order": 3, "lower_order_final": False, **TRAILING}
+    options: dict[str, Any] = {
+        "solver_order": 3,
+        "lower_order_final": False,
+        **TRAILING,
+    }
     reference = scheduler(
         "DPMSolverMultistepScheduler", 20, prediction_type="sample", **options
     )
@@ -220,8 +232,8 @@ def test_its_third_order_keeps_half_of_the_second_difference() -> None:
     ratio = float(PATH.sigma(ts[k + 1]) / PATH.sigma(ts[k]))
     drift = states[k + 1] - ratio * states[k]
     fine = np.linspace(0, h, 20_001)
-    exact = np.trapezoid(np.exp(fine - h) * (float(ell[k]) + fine) ** 2, fine)
-    curve = np.trapezoid(np.exp(fine - h) * fine**2, fine)
+    exact = float(np.trapezoid(np.exp(fine - h) * (float(ell[k]) + fine) ** 2, fine))
+    curve = float(np.trapezoid(np.exp(fine - h) * fine**2, fine))
     alpha = float(PATH.alpha(ts[k + 1]))
     short = (alpha * exact - drift) / (alpha * curve)
     torch.testing.assert_close(short, torch.full_like(short, 0.5), rtol=2e-3, atol=0)

@@ -345,9 +345,9 @@ def test_2m_sde_names_bad_noise() -> None:
         dpmpp_2m_sde(*arguments, eta=-1.0, generator=generator())
     with pytest.raises(TypeError, match="correct must be True or False"):
         adams(*arguments, correct=wrong)
-    twins = torch.tensor([math.nextafter(0.4, 1), 0.4, 0.2], dtype=F64)
-    with pytest.raises(ValueError, match=r"ts holds two times that the path vp"):
-        adams(wavy, PATHS["vp"], randn(2, 2), twins)
+    twins = torch.tensor([math.nextafter(0.95, 1), 0.95, 0.2], dtype=F64)
+    with pytest.raises(ValueError, match=r"ts holds two times that the path ve"):
+        adams(wavy, PATHS["ve"], randn(2, 2), twins)
 
 
 # --- evaluations ---------------------------------------------------------------------
