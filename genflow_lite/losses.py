@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from genflow_lite._flow_matching import (
-    Interpolant,
     conditional_velocity,
     flow_matching_loss,
     interpolant_loss,
@@ -46,7 +45,6 @@ from genflow_lite.predict import (
 
 __all__ = [
     "Chain",
-    "Interpolant",
     "conditional_velocity",
     "ddpm_chain",
     "denoising_loss",

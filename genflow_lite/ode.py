@@ -35,7 +35,6 @@ from genflow_lite.paths import GaussianPath
 from genflow_lite.predict import check_is_path
 
 __all__ = [
-    "Velocity",
     "adams_bashforth",
     "dormand_prince",
     "euler",
