@@ -6,16 +6,16 @@
 The bare loop is what you would write by hand for this one method: at most ten lines
 with the coefficients as Python numbers prepared before, no checks, the same dtype,
 nothing kept but the last state. The model costs nothing: it returns a tensor that lies
-there. Times are the least of many runs of 50 steps on one thread, the two loops taking
-turns, so that a busy machine disturbs both alike. What a sampler does once, at the
-call (its checks and coefficients), stands apart as `setup`; the bare loop has none.
+there. Times are processor times, the least of many runs of 50 steps on one thread, the
+two loops taking turns, so that a busy machine disturbs both alike. What a sampler does
+once, at the call (its checks and coefficients), stands apart as `setup`; the bare loop
+has none.
 
 Two shapes in float64: 1024 × 2, where every operation is a call and hardly any
 arithmetic, and 16 × 3 × 32 × 32, where it is mostly memory. There the C library's
 allocator would give every freed state back to the system and fetch it again, page by
 page, in the one loop or the other; it is told to keep them (MALLOC_… below, on Linux).
-The result is printed and
-written to ``benchmarks/results/overhead.json``. Close other programs first.
+The result is printed and written to ``benchmarks/results/overhead.json``.
 """
 
 from __future__ import annotations
@@ -186,10 +186,10 @@ def least(rounds: int, *runs: Callable[[], float]) -> list[float]:
 
 
 def clock(work: Callable[[], Any]) -> float:
-    """Seconds of some work."""
-    start = time.perf_counter()
+    """Processor seconds of some work."""
+    start = time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def compare(pair: Pair, x: Tensor, out: Tensor) -> dict[str, float]:
@@ -197,10 +197,10 @@ def compare(pair: Pair, x: Tensor, out: Tensor) -> dict[str, float]:
     setups: list[float] = []
 
     def ours() -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         states = pair.ours(x, out)
         next(states)
-        setups.append(time.perf_counter() - start)
+        setups.append(time.process_time() - start)
         return clock(lambda: gl.last(states))
 
     own, plain = least(ROUNDS, ours, lambda: clock(lambda: pair.bare(x, out)))
