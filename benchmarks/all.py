@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("book", "samplers", "overhead", "likelihood", "digits")
+PARTS = ("book", "samplers", "overhead", "likelihood", "digits", "checkerboard")
 
 
 def main() -> int:
