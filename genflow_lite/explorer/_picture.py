@@ -215,13 +215,25 @@ def _small(png: bytes) -> bytes:
         part = full.resize(size, Image.Resampling.LANCZOS) if scale < 1 else full
         for colours in (64, 32, 16):
             buffer = io.BytesIO()
-            # An octree keeps a colour that only the legend shows; white becomes 254.
+            # An octree keeps a colour that only the legend shows.
             few = part.quantize(
                 colours, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
             )
-            few.putpalette([255 if v > 252 else v for v in few.getpalette() or ()])
+            few.putpalette(_exact(few.getpalette() or []))
             few.save(buffer, "PNG", optimize=True)
             out = buffer.getvalue()
             if len(out) <= BUDGET:
                 return out
     return out
+
+
+def _exact(palette: list[int]) -> list[int]:
+    """The palette with white and the series' colours freed of the octree's rounding."""
+    entries = np.array(palette).reshape(-1, 3)
+    entries[(entries > 252).all(axis=1)] = 255
+    for name in PALETTE:
+        colour = [int(name[k : k + 2], 16) for k in (1, 3, 5)]
+        distance = np.abs(entries - colour).max(axis=1)
+        if distance.min() <= 24:  # the nearest two series are farther apart than this
+            entries[distance.argmin()] = colour
+    return entries.ravel().tolist()
