@@ -110,7 +110,7 @@ def flow_log_likelihood(
     x: State,
     ts: Tensor,
     *,
-    prior: LogDensity = ...,
+    prior: LogDensity | None = ...,
     return_stderr: Literal[False] = ...,
     **options: Unpack[TransportOptions],
 ) -> Tensor: ...
@@ -120,7 +120,7 @@ def flow_log_likelihood(
     x: State,
     ts: Tensor,
     *,
-    prior: LogDensity = ...,
+    prior: LogDensity | None = ...,
     return_stderr: Literal[True],
     **options: Unpack[TransportOptions],
 ) -> tuple[Tensor, Tensor]: ...
@@ -129,7 +129,7 @@ def flow_log_likelihood(
     x: State,
     ts: Tensor,
     *,
-    prior: LogDensity = standard_normal,
+    prior: LogDensity | None = None,
     return_stderr: bool = False,
     **options: Unpack[TransportOptions],
 ) -> Numbers | tuple[Numbers, Numbers]:
@@ -148,6 +148,7 @@ def flow_log_likelihood(
     Raises as `transport`, and ValueError for a prior whose result is not (B,).
     """
     ts = check_grid(ts)
+    prior = standard_normal if prior is None else prior
     if not callable(prior):
         raise TypeError(f"prior must be a function (x, t); got {describe(prior)}")
     alone = options.get("n_probes", 1) == 1

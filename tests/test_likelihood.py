@@ -452,7 +452,7 @@ def test_data_that_are_not_finite_have_no_likelihood(bad) -> None:
             r"prior must return shape \(B,\) = \(3,\)",
         ),
         (
-            lambda: flow_log_likelihood(swirl, X, TS, prior=wrong(None)),
+            lambda: flow_log_likelihood(swirl, X, TS, prior=wrong(3)),
             TypeError,
             "prior must be a function",
         ),

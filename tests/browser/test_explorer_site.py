@@ -40,6 +40,11 @@ def test_every_figure_of_the_book_moves_from_disk(page: Page, site_dir: Path) ->
                 labels |= {c.get_attribute("aria-label") for c in canvases(figure)}
                 slider.press("Home")
                 states |= {c.evaluate("c => c.toDataURL()") for c in canvases(figure)}
+                labels |= {c.get_attribute("aria-label") for c in canvases(figure)}
+            for choice in figure.locator("input[type=radio] + label").all():
+                choice.click()
+                states |= {c.evaluate("c => c.toDataURL()") for c in canvases(figure)}
+                labels |= {c.get_attribute("aria-label") for c in canvases(figure)}
             assert len(states) > 1, f"{path.name}: a figure does not move"
             assert len(labels) > 1, f"{path.name}: a figure does not say its state"
 
@@ -54,7 +59,7 @@ def test_a_figure_of_the_book_moves_from_a_server_in_the_dark(
     path = pages_with_figures(site_dir)[0]
     page.emulate_media(color_scheme="dark")
     page.goto(f"{site_url}/{path.relative_to(site_dir).as_posix()}")
-    figure = page.locator("figure.lx.lx-live").first
+    figure = page.locator("figure.lx.lx-live:has(input[type=range])").first
     canvas = figure.locator("canvas").first
     before = canvas.get_attribute("aria-label")
     slider = figure.locator("input[type=range]").last
