@@ -60,6 +60,19 @@ def test_labels_tell_values_apart_and_are_close(values: list[float]) -> None:
     assert np.abs(np.array(back) - values).max() <= 0.051 * gap + 1e-9
 
 
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ((1.0, 2.0, 1001.0), ("1", "2", "1001")),
+        ((0.5, 1001.0, 1002.5), ("0.5", "1001", "1002.5")),
+        ((1 / 3, 1000 / 3, 1000.1 / 3), ("0.3333", "333.3", "333.4")),
+        ((0.001, 20.0 / 3, 1000.0), ("0.001", "6.67", "1000")),
+    ],
+)
+def test_labels_over_many_decades(values, texts) -> None:
+    assert labels(values) == texts
+
+
 def test_place_on_the_grid() -> None:
     control = read_control("t", np.linspace(0, 1, 11))
     assert control.index(0.3) == 3  # though linspace has 0.30000000000000004

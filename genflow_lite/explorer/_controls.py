@@ -68,8 +68,9 @@ def number_labels(values: tuple[float, ...]) -> tuple[str, ...]:
     """Each number with the fewest decimals that still tell them all apart.
 
     Numbers that have a short decimal form are written in full; for a grid such as
-    ``linspace(0, 1, 7)`` two digits beyond the closest spacing are kept; a grid that
-    spans more than three decades is written to three significant digits.
+    ``linspace(0, 1, 7)`` two digits beyond the closest spacing are kept; in a grid that
+    spans more than three decades they get three significant digits, or as many as
+    tell them apart.
     """
     if all(isinstance(v, int) for v in values):
         return tuple(str(v).replace("-", "\u2212") for v in values)
@@ -77,7 +78,11 @@ def number_labels(values: tuple[float, ...]) -> tuple[str, ...]:
     nonzero = [abs(v) for v in values if v]
     wide = bool(nonzero) and max(nonzero) / min(nonzero) > 1000
     if wide and len(nonzero) == len(values):
-        texts = [f"{v:.3g}" for v in values]
+        texts = next(
+            texts
+            for digits in range(3, 18)
+            if len(set(texts := _significant(values, digits))) == len(set(values))
+        )
     else:
         gaps = [abs(b - a) for a, b in itertools.pairwise(values)]
         most = max(0, 2 - math.floor(math.log10(min(gaps, default=size) or size)))
@@ -87,6 +92,14 @@ def number_labels(values: tuple[float, ...]) -> tuple[str, ...]:
         texts = [f"{v:.{digits}f}" for v in values]
         texts = [t if float(t) else t.lstrip("-") for t in texts]  # no "-0.0"
     return tuple(t.replace("-", "\u2212") for t in texts)
+
+
+def _significant(values: tuple[float, ...], digits: int) -> list[str]:
+    full = [f"{v:.10g}" for v in values]
+    return [
+        text if float(text) == v else f"{v:.{digits}g}"
+        for text, v in zip(full, values, strict=True)
+    ]
 
 
 def _exact(values: tuple[float, ...], digits: int, size: float) -> bool:
