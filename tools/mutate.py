@@ -110,10 +110,8 @@ def tests_of(module: str) -> list[str]:
 
 def other_tests(own: list[str]) -> list[str]:
     """The other unit tests of the package's mathematics."""
-    avoid = tuple(
-        f"test_{kind}"
-        for kind in ("cuda", "explorer", "ledger", "no_network", "notebooks", "verify")
-    )
+    kinds = ("citations", "cuda", "explorer", "ledger", "no_network", "notebooks")
+    avoid = tuple(f"test_{kind}" for kind in (*kinds, "verify"))
     return sorted(
         name
         for path in (ROOT / "tests").glob("test_*.py")
