@@ -12,13 +12,10 @@ printed and written to ``benchmarks/results/book.json``. Close other programs fi
 from __future__ import annotations
 
 import argparse
-import datetime
 import functools
 import http.server
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -31,9 +28,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import record
+
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html"
-RESULTS = Path(__file__).resolve().parent / "results" / "book.json"
+RESULTS = record.RESULTS / "book.json"
 PACKAGES = ("torch", "numpy", "matplotlib", "jupyter-book", "nbval", "playwright")
 GOALS = {
     "import": "0.3 s beyond torch",
@@ -154,19 +153,6 @@ PARTS: dict[str, Callable[[], Any]] = {
 }
 
 
-def machine() -> dict[str, Any]:
-    """Where and with what the numbers were measured."""
-    return {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "load before": round(os.getloadavg()[0], 2),
-    }
-
-
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -175,18 +161,13 @@ def main() -> int:
     for part in chosen:
         if part not in PARTS:
             parser.error(f"there is no part {part!r}; there are {', '.join(PARTS)}")
-    kept = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    measured = kept.get("measured", {})
-    about = machine()
+    measured = record.load(RESULTS).get("measured", {})
+    about = record.about(PACKAGES)
     for part in chosen:
         print(f"{part} ...", flush=True)
         measured[part] = {"machine": about, "values": PARTS[part]()}
         print(json.dumps(measured[part]["values"], indent=2), flush=True)
-    result = {"goals": GOALS, "measured": measured}
-    RESULTS.parent.mkdir(exist_ok=True)
-    text = json.dumps(result, indent=2, ensure_ascii=False)
-    RESULTS.write_text(text + "\n", encoding="utf-8")
-    print(f"written to {RESULTS.relative_to(ROOT)}")
+    record.save(RESULTS, {"goals": GOALS, "measured": measured})
     return 0
 
 

@@ -30,17 +30,13 @@ from __future__ import annotations
 import argparse
 import copy
 import importlib
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+import record
 import torch
 from torch import Tensor, nn
 
@@ -51,7 +47,7 @@ from genflow_lite.nets import MLP
 from genflow_lite.timesteps import data_heavy, shift_times
 from genflow_lite.train import learning_rate
 
-RESULTS = Path(__file__).resolve().parent / "results" / "checkerboard.json"
+RESULTS = record.RESULTS / "checkerboard.json"
 GOAL = {"leak": 0.05, "sw2": 0.02, "seconds": 6.0}
 SAMPLES, CALLS = 20_000, 80
 PACKAGES = ("torch", "POT", "torchcfm", "flow_matching")
@@ -190,6 +186,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5)
     seeds = parser.parse_args().seeds
     torch.set_num_threads(1)
+    meta = record.about(PACKAGES, samples=SAMPLES, calls=CALLS)
     rows = []
     for name, recipe in (
         ("genflow_lite", ours),
@@ -219,17 +216,7 @@ def main() -> int:
     worst = {key: max(row[key] for row in mine) for key in GOAL}
     mean = {key: statistics.mean(row[key] for row in mine) for key in GOAL}
     result = {
-        "meta": {
-            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "load": round(os.getloadavg()[0], 2),
-            "system": f"{platform.system()} {platform.release()}",
-            "python": platform.python_version(),
-            "packages": {name: version(name) for name in PACKAGES},
-            "samples": SAMPLES,
-            "calls": CALLS,
-        },
+        "meta": meta,
         "goal": GOAL,
         "worst": worst,
         "mean": mean,
@@ -238,18 +225,8 @@ def main() -> int:
         "rows": rows,
     }
     print(json.dumps({k: result[k] for k in ("worst", "reached", "floor")}, indent=2))
-    RESULTS.parent.mkdir(exist_ok=True)
-    text = json.dumps(result, indent=2, ensure_ascii=False)
-    RESULTS.write_text(text + "\n", encoding="utf-8")
+    record.save(RESULTS, result)
     return 0
-
-
-def version(package: str) -> str:
-    """The version of a package, or that it is missing."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 if __name__ == "__main__":

@@ -31,17 +31,13 @@ The result is printed and written to ``benchmarks/results/digits.json``.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+import record
 import torch
 from torch import Generator, Tensor, nn
 
@@ -53,7 +49,7 @@ from genflow_lite.predict import Prediction
 from genflow_lite.timesteps import TimeLaw, data_heavy, uniform
 from genflow_lite.train import objective, train
 
-RESULTS = Path(__file__).resolve().parent / "results" / "digits.json"
+RESULTS = record.RESULTS / "digits.json"
 SAMPLES, DRAWS, SEEDS, FLOOR_DRAWS = 1000, 5, (0, 1, 2), 100
 PACKAGES = ("torch", "scikit-learn", "numpy")
 
@@ -225,20 +221,6 @@ def verdicts(rows: list[dict[str, float]], goals: dict[str, float]) -> dict[str,
     return found
 
 
-def about() -> dict[str, Any]:
-    """Where, when and with what the numbers were measured."""
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "threads": torch.get_num_threads(),
-        "load_before": round(os.getloadavg()[0], 2),
-    }
-
-
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -250,11 +232,10 @@ def main() -> int:
                 f"there is no network {name!r}; there are {', '.join(RECIPES)}"
             )
     torch.set_num_threads(1)
-    meta = about()
+    meta = record.about(PACKAGES, threads=torch.get_num_threads())
     real, row = real_digits()
     print("real", json.dumps(row), flush=True)
-    kept = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    networks = kept.get("networks", {})
+    networks = record.load(RESULTS).get("networks", {})
     for name in chosen:
         recipe = RECIPES[name]
         rows = []
@@ -280,11 +261,7 @@ def main() -> int:
             "rows": rows,
         }
         print(json.dumps(networks[name]["verdicts"], indent=2), flush=True)
-    result = {"meta": meta, "real": row, "networks": networks}
-    RESULTS.parent.mkdir(exist_ok=True)
-    text = json.dumps(result, indent=2, ensure_ascii=False)
-    RESULTS.write_text(text + "\n", encoding="utf-8")
-    print(f"written to {RESULTS.relative_to(RESULTS.parents[2])}")
+    record.save(RESULTS, {"meta": meta, "real": row, "networks": networks})
     return 0
 
 

@@ -23,17 +23,13 @@ The result is printed and written to ``benchmarks/results/likelihood.json``.
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
+import importlib
 import math
-import os
-import platform
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+import record
 import torch
 from samplers import ring_mixture
 from torch import Tensor
@@ -54,7 +50,7 @@ from genflow_lite import (
 from genflow_lite._priors import LogDensity
 from genflow_lite.likelihood import moment_prior, tangent_grid
 
-RESULTS = Path(__file__).resolve().parent / "results" / "likelihood.json"
+RESULTS = record.RESULTS / "likelihood.json"
 SEEDS, POINTS, POWER = (100, 101, 102), 300, 1.25
 GOAL = {"calls": 68, "error": 4e-5}
 PACKAGES = ("torch", "flow_matching", "torchdiffeq")
@@ -235,36 +231,15 @@ def main() -> int:
     )
     print(f"ours at {GOAL['calls']} calls: {best:.2e}, goal {GOAL['error']:.0e}")
     result = {
-        "meta": {
-            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "system": f"{platform.system()} {platform.release()}",
-            "python": platform.python_version(),
-            "packages": installed(),
-            "points": POINTS,
-            "mixtures": list(SEEDS),
-            "power": POWER,
-        },
+        "meta": record.about(
+            PACKAGES, points=POINTS, mixtures=list(SEEDS), power=POWER
+        ),
         "goal": {**GOAL, "reached": best <= GOAL["error"]},
         "rows": rows,
         "priors": priors(),
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    text = json.dumps(result, indent=2, ensure_ascii=False)
-    RESULTS.write_text(text + "\n", encoding="utf-8")
+    record.save(RESULTS, result)
     return 0
-
-
-def installed() -> dict[str, str]:
-    """The versions of the packages that are there."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 if __name__ == "__main__":

@@ -23,25 +23,22 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
-import importlib.metadata
-import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import bare
+import record
 import torch
 from bare import STEPS, TS, Loop, model
 from torch import Tensor
 
 import genflow_lite as gl
 
-RESULTS = Path(__file__).resolve().parent / "results" / "overhead.json"
+RESULTS = record.RESULTS / "overhead.json"
+PACKAGES = ("torch", "diffusers", "k-diffusion", "flow_matching")
 GOAL = 1.3
 SHAPES = {"1024 x 2": (1024, 2), "16 x 3 x 32 x 32": (16, 3, 32, 32)}
 ROUNDS = 40
@@ -243,7 +240,7 @@ def main() -> int:
     torch.set_num_threads(1)
     chosen = [pair for pair in pairs() if not wanted or pair.name in wanted]
     others = [] if wanted else peer_pairs()
-    load = round(os.getloadavg()[0], 2)
+    meta = record.about(PACKAGES, steps=STEPS, goal=GOAL)
     tables: dict[str, Any] = {}
     gc.disable()
     for shape_name, shape in SHAPES.items():
@@ -264,27 +261,8 @@ def main() -> int:
     print(f"ours: at most {max(ratios):.2f} times the bare loop; the goal is {GOAL}")
     if wanted:
         return 0
-    packages: dict[str, str] = {"torch": str(torch.__version__)}
-    for name in ("diffusers", "k-diffusion", "flow_matching"):
-        try:
-            packages[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    meta = {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load before": load,
-        "python": platform.python_version(),
-        "packages": packages,
-        "steps": STEPS,
-        "goal": GOAL,
-        "largest ratio of ours": max(ratios),
-    }
-    text = json.dumps({"meta": meta, "tables": tables}, indent=1, ensure_ascii=False)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(text + "\n", encoding="utf-8")
-    print(f"written to {RESULTS.relative_to(RESULTS.parents[2])}")
+    meta["largest ratio of ours"] = max(ratios)
+    record.save(RESULTS, {"meta": meta, "tables": tables}, indent=1)
     return 0
 
 

@@ -25,19 +25,15 @@ The result is printed and written to ``benchmarks/results/samplers.json``.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import math
-import os
-import platform
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import record
 import torch
 from peers import Peer, Run, all_peers
 from scipy.integrate import solve_ivp
@@ -47,7 +43,7 @@ from torch import Tensor
 import genflow_lite as gl
 from genflow_lite.grids import ADAMS_DIGITS, ADAMS_PLANE
 
-RESULTS = Path(__file__).resolve().parent / "results" / "samplers.json"
+RESULTS = record.RESULTS / "samplers.json"
 CALLS = (5, 10, 20, 50)
 LEVELS = (2.0, 3.4, 6.1, 11.8)
 """Levels σ/α to which a peer may jump."""
@@ -307,25 +303,6 @@ def measure(task: str) -> dict[str, Any]:
     }
 
 
-def about() -> dict[str, Any]:
-    """Where and with what the numbers were measured."""
-    versions: dict[str, str | None] = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "packages": versions,
-        "error": "RMS distance from the exact flow of the method's own start",
-        "held out": {"mixture seeds": HELD_OUT, "points each": POINTS},
-    }
-
-
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -335,16 +312,17 @@ def main() -> int:
         if task not in POINTS:
             parser.error(f"there is no task {task!r}; there are {', '.join(POINTS)}")
     torch.set_num_threads(1)
-    kept = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    tasks = kept.get("tasks", {})
+    tasks = record.load(RESULTS).get("tasks", {})
+    meta = record.about(
+        PACKAGES,
+        error="RMS distance from the exact flow of the method's own start",
+        **{"held out": {"mixture seeds": HELD_OUT, "points each": POINTS}},
+    )
     for task in chosen:
         print(f"{task}\n{'':49}" + "".join(f"{n:>11}" for n in CALLS), flush=True)
         tasks[task] = measure(task)
         print(json.dumps(tasks[task]["verdicts"], indent=2, ensure_ascii=False))
-    RESULTS.parent.mkdir(exist_ok=True)
-    text = json.dumps({"meta": about(), "tasks": tasks}, indent=1, ensure_ascii=False)
-    RESULTS.write_text(text + "\n", encoding="utf-8")
-    print(f"written to {RESULTS.relative_to(RESULTS.parents[2])}")
+    record.save(RESULTS, {"meta": meta, "tasks": tasks}, indent=1)
     return 0
 
 
