@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from genflow_lite._adams import adams
-from genflow_lite._exponential import dpmpp_2m_sde, dpmpp_3m, line_weights
+from genflow_lite._exponential import dpmpp_2m_sde, dpmpp_3m
 from genflow_lite._jump import gaussian_jump
 from genflow_lite._shapes import Denoiser, State
 from genflow_lite._steps import ddim_steps, lengths, own, where_finite
@@ -182,27 +182,10 @@ def dpmpp_2m(
     the line through the last two values of D, read halfway through the step in ℓ.
     One evaluation a step. w = 0, DDIM's step, in the first step; in the second if the
     first left α = 0, for then h′ is infinite; and in a last step to σ = 0, where h is
-    infinite and the last state is D(x, t).
+    infinite and the last state is D(x, t). It is ``dpmpp_2m_sde`` without noise.
 
     Arguments, result and errors as in ``plms``.
     Source: Lu et al. (2022), "DPM-Solver++: Fast solver for guided sampling of
     diffusion probabilistic models", algorithm 2.
     """
-    denoise, x, ts = _arguments(denoise, path, x, ts, "decreasing")
-    h = lengths(path, ts)
-    w = line_weights(h)
-    a, b = ddim_steps(path, ts[:-1], ts[1:], h)
-    a, b, lift = (column.tolist() for column in (a, b, b * w))
-
-    def states() -> Iterator[State]:
-        state, before = x, None
-        yield state.clone()
-        for k, t in enumerate(ts[:-1]):
-            d = own(denoise(state, t), state)
-            state = torch.add(state * a[k], d, alpha=b[k])
-            if before is not None:
-                state = state.add(d - before, alpha=lift[k])
-            before = d
-            yield state.clone()
-
-    return states()
+    return dpmpp_2m_sde(denoise, path, x, ts, eta=0.0)

@@ -17,7 +17,6 @@ from genflow_lite import (
     GaussianPath,
     adams,
     ddim,
-    dpmpp_2m,
     dpmpp_2m_sde,
     dpmpp_3m,
     gaussian_jump,
@@ -262,15 +261,6 @@ def test_without_correction_the_first_euler_step_costs_an_order() -> None:
 
 
 # --- noise along the way -------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", **BY_NAME)
-def test_without_noise_2m_sde_is_2m(path: GaussianPath) -> None:
-    for ts in (UNEVEN, time_grid(path, 6, spacing="uniform")):
-        x = randn(5, 2)
-        plain = dpmpp_2m(wavy, path, x, ts)
-        for a, b in zip(dpmpp_2m_sde(wavy, path, x, ts, eta=0.0), plain, strict=True):
-            assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("path", **BY_NAME)
