@@ -1,0 +1,135 @@
+// attention 4: the gradients of keys and values, tile by tile.
+//
+// Index map   blockIdx.y is the head. A block keeps COLS keys and values and
+//             walks along the queries in steps of ROWS. For the scores, thread
+//             (tx, ty) owns the queries ty, ty + 16, ... and the keys tx,
+//             tx + 16, ... of a tile; for dk and dv the keys ty, ty + 16, ...
+//             and the dimensions tx, tx + 16, ...
+// Shared      (2 ROWS + 2 COLS) (HEAD + 1) + 2 ROWS (COLS + 16) + 2 ROWS REALs,
+//             dynamic: 45,824 bytes with the defaults
+// Launch      block (16, 16), grid (ceil(m / COLS), heads), d <= HEAD. delta is
+//             what backward_delta.cu writes; dq comes from backward_dq.cu.
+// Traffic     q and dout are loaded once for every COLS keys, k and v once.
+// Change      the probabilities are not read but computed again: with the
+//             log-sum-exp of the forward pass, p = exp(scale q k - lse) is one
+//             exponential. Then dv = p^T dout, ds = p (dout v^T - delta) and
+//             dk = scale ds^T q. Each sum has one owner, who adds in the order
+//             of the queries: no atomics, the same bits in every run.
+#ifndef REAL
+#define REAL float
+#endif
+#ifndef HEAD  // the width of a tile: a multiple of 16, and at least d
+#define HEAD 64
+#endif
+#ifndef ROWS  // queries a tile: a multiple of 16, at most 256
+#define ROWS 32
+#endif
+#ifndef COLS  // keys a tile: a multiple of 16
+#define COLS 32
+#endif
+#ifndef CAUSAL  // 1: query i sees the keys j <= i + m - n
+#define CAUSAL 0
+#endif
+// An odd row keeps 16 lanes that read a column in 16 banks; the 16 columns
+// beyond a row of p put the two rows that a warp writes side by side.
+constexpr int WIDE = HEAD + 1;
+constexpr int TALL = (COLS / 16 | 1) * 16;
+
+__device__ void load(REAL* tile, const REAL* x, int rows, int first, int n,
+                     int d) {
+  for (int e = threadIdx.y * 16 + threadIdx.x; e < rows * HEAD; e += 256) {
+    int r = e / HEAD;
+    int h = e % HEAD;
+    bool inside = first + r < n && h < d;
+    tile[r * WIDE + h] = inside ? x[(size_t)(first + r) * d + h] : (REAL)0;
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    attention(const REAL* q, const REAL* k, const REAL* v, const REAL* dout,
+              const REAL* lse, const REAL* delta, REAL* dk, REAL* dv, int n,
+              int m, int d, REAL scale) {
+  extern __shared__ REAL tiles[];
+  REAL* tk = tiles;
+  REAL* tv = tk + COLS * WIDE;
+  REAL* tq = tv + COLS * WIDE;
+  REAL* tg = tq + ROWS * WIDE;
+  REAL* tp = tg + ROWS * WIDE;
+  REAL* ts = tp + ROWS * TALL;
+  REAL* tl = ts + ROWS * TALL;
+  REAL* td = tl + ROWS;
+  int tx = threadIdx.x;
+  int ty = threadIdx.y;
+  int t = ty * 16 + tx;
+  size_t row0 = (size_t)blockIdx.y * n;
+  size_t col0 = (size_t)blockIdx.y * m;
+  int j0 = blockIdx.x * COLS;
+  load(tk, k + col0 * d, COLS, j0, m, d);
+  load(tv, v + col0 * d, COLS, j0, m, d);
+  REAL sum_k[COLS / 16][HEAD / 16] = {};
+  REAL sum_v[COLS / 16][HEAD / 16] = {};
+  // The first tile with a query that sees a key of this block.
+  int first = CAUSAL && j0 > m - n ? (j0 - (m - n)) / ROWS * ROWS : 0;
+  for (int i0 = first; i0 < n; i0 += ROWS) {
+    __syncthreads();  // the tile before has been used
+    load(tq, q + row0 * d, ROWS, i0, n, d);
+    load(tg, dout + row0 * d, ROWS, i0, n, d);
+    if (t < ROWS) {
+      tl[t] = i0 + t < n ? lse[row0 + i0 + t] : (REAL)0;
+      td[t] = i0 + t < n ? delta[row0 + i0 + t] : (REAL)0;
+    }
+    __syncthreads();
+    REAL s[ROWS / 16][COLS / 16] = {};
+    REAL dp[ROWS / 16][COLS / 16] = {};
+    for (int h = 0; h < d; ++h) {
+#pragma unroll
+      for (int a = 0; a < ROWS / 16; ++a) {
+        REAL qa = tq[(ty + 16 * a) * WIDE + h];
+        REAL ga = tg[(ty + 16 * a) * WIDE + h];
+#pragma unroll
+        for (int b = 0; b < COLS / 16; ++b) {
+          s[a][b] += qa * tk[(tx + 16 * b) * WIDE + h];
+          dp[a][b] += ga * tv[(tx + 16 * b) * WIDE + h];
+        }
+      }
+    }
+#pragma unroll
+    for (int a = 0; a < ROWS / 16; ++a) {
+      int r = ty + 16 * a;
+#pragma unroll
+      for (int b = 0; b < COLS / 16; ++b) {
+        int c = tx + 16 * b;
+        bool sees = i0 + r < n && j0 + c < m;
+        sees = sees && (!CAUSAL || j0 + c <= i0 + r + m - n);
+        REAL p = sees ? exp(scale * s[a][b] - tl[r]) : (REAL)0;
+        tp[r * TALL + c] = p;
+        ts[r * TALL + c] = p * (dp[a][b] - td[r]);
+      }
+    }
+    __syncthreads();
+    for (int r = 0; r < ROWS; ++r) {
+#pragma unroll
+      for (int b = 0; b < COLS / 16; ++b) {
+        REAL p = tp[r * TALL + ty + 16 * b];
+        REAL ds = ts[r * TALL + ty + 16 * b];
+#pragma unroll
+        for (int c = 0; c < HEAD / 16; ++c) {
+          sum_v[b][c] += p * tg[r * WIDE + tx + 16 * c];
+          sum_k[b][c] += ds * tq[r * WIDE + tx + 16 * c];
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int b = 0; b < COLS / 16; ++b) {
+#pragma unroll
+    for (int c = 0; c < HEAD / 16; ++c) {
+      int j = j0 + ty + 16 * b;
+      int h = tx + 16 * c;
+      if (j < m && h < d) {
+        dk[(col0 + j) * d + h] = scale * sum_k[b][c];
+        dv[(col0 + j) * d + h] = sum_v[b][c];
+      }
+    }
+  }
+}
