@@ -12,6 +12,8 @@ and touch nothing else. This contains accidents; it is no security sandbox.
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,8 @@ class Kernel:
             that uses `volatile` is always checked, since only then a thread
             that waits lets others go on.
         options: "-DNAME=VALUE" and "-UNAME" for the preprocessor.
+        arch: the one architecture that a source for GPUs alone is written for, such
+            as "sm_90a" for wgmma; by default the GPU's own.
 
     Compilation waits for the first use.
     """
@@ -51,6 +55,7 @@ class Kernel:
         *,
         checked: bool = True,
         options: Sequence[str] = (),
+        arch: str | None = None,
     ) -> None:
         if not isinstance(source, str) or not source.strip():
             raise ValueError("source: CUDA C is needed, got nothing")
@@ -62,9 +67,11 @@ class Kernel:
         self.name = name
         self.checked = checked
         self.options = tuple(options)
+        self.arch = arch
         self._loaded: dict[str, launch.Loaded] = {}
         self._device: dict[str, np.ndarray[Any, Any]] = {}
         self._gpu: Any = None
+        self._gpu_parameters: tuple[Parameter, ...] | None = None
 
     @classmethod
     def from_file(
@@ -158,11 +165,13 @@ class Kernel:
             return Profile.of_failure(error, self.source)
         return Profile.of_reply(reply, loaded.built, self.source)
 
-    def compile(self, arch: str = "sm_90") -> nvrtc.Compiled:
+    def compile(self, arch: str | None = None) -> nvrtc.Compiled:
         """Compile with NVIDIA's compiler: registers, shared, spills, PTX, log.
 
-        Needs no GPU and no driver; see `cuda_labs.nvrtc.build` for errors.
+        arch: by default the kernel's own, else "sm_90". Needs no GPU and no
+        driver; see `cuda_labs.nvrtc.build` for errors.
         """
+        arch = arch or self.arch or "sm_90"
         return nvrtc.build(
             self.source, arch=arch, names=(self.name,), options=self.options
         )
@@ -196,24 +205,40 @@ class Kernel:
     ) -> None:
         if any(isinstance(a, np.ndarray) and a.ndim for a in args):
             raise TypeError("args: NumPy and CuPy arrays in one launch")
-        try:
-            parameters: tuple[Parameter, ...] | None = self.parameters
-        except (CompileError, ImportError):
-            parameters = None  # no host compiler, or a construct for GPUs only
-        if parameters is not None:
-            arguments.check(parameters, args)
         if self._gpu is None:
-            import cupy  # pyright: ignore[reportMissingImports]
-
-            module = cupy.RawModule(
-                code=self.source,
-                options=("-std=c++17", *self.options),
-                name_expressions=[self.name],
-            )
-            self._gpu = module.get_function(self.name)
-        if shared_mem > 48 * 1024:
+            # No host compiler, or a construct for GPUs only: nothing to check by.
+            with contextlib.suppress(CompileError, ImportError):
+                self._gpu_parameters = self.parameters
+            self._gpu = self._load_gpu()
+        if self._gpu_parameters is not None:
+            arguments.check(self._gpu_parameters, args)
+        if shared_mem:
             self._gpu.max_dynamic_shared_size_bytes = shared_mem
         self._gpu(grid, block, args, shared_mem=shared_mem)
+
+    def _load_gpu(self) -> Any:
+        """CuPy's kernel; compiled here when it is for one architecture alone."""
+        import cupy  # pyright: ignore[reportMissingImports]
+
+        if self.arch is None:
+            folders = (f"-I{path}" for path in nvrtc.include_paths())
+            module = cupy.RawModule(
+                code=self.source,
+                options=("-std=c++17", *folders, *self.options),
+                name_expressions=[self.name],
+            )
+            return module.get_function(self.name)
+        compiled = nvrtc.build(
+            self.source,
+            arch=self.arch,
+            names=(self.name,),
+            options=("--ftz=true", *self.options),  # as CuPy does
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "kernel.cubin"
+            path.write_bytes(compiled.cubin)
+            module = cupy.RawModule(path=str(path))
+            return module.get_function(compiled.lowered[self.name])
 
 
 def _extents(name: str, value: Dim) -> tuple[int, int, int]:

@@ -32,6 +32,11 @@ class Rung:
     kernel: Kernel
 
     @property
+    def gpu_only(self) -> bool:
+        """Whether the kernel holds inline PTX, which the simulator refuses."""
+        return self.name in self.operation.gpu_only
+
+    @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes on which this rung is tested."""
         return self.operation.special.get(self.name, self.operation.shapes)
@@ -78,19 +83,24 @@ def operations() -> tuple[str, ...]:
     return tuple(sorted(OPERATIONS))
 
 
-def rungs(operation: str) -> tuple[str, ...]:
-    """Names of a ladder's rungs, in order."""
+def rungs(operation: str, *, gpu_only: bool = False) -> tuple[str, ...]:
+    """Names of a ladder's rungs, in order; with `gpu_only` those for GPUs alone too.
+
+    Without it every rung named runs on the simulator as well.
+    """
     _known(operation)
-    return tuple(sorted(p.stem for p in (FOLDER / operation).glob("*.cu")))
+    names = sorted(p.stem for p in (FOLDER / operation).glob("[0-9][0-9]_*.cu"))
+    apart = OPERATIONS[operation].gpu_only
+    return tuple(name for name in names if gpu_only or name not in apart)
 
 
 @lru_cache(maxsize=128)
 def load(operation: str, rung: int | str, *, checked: bool = True) -> Rung:
-    """A rung by its number, from 1, or its name.
+    """A rung by its number, from 1, or its name; also one for GPUs alone.
 
     Raises ValueError for an operation or a rung that there is not.
     """
-    names = rungs(operation)
+    names = rungs(operation, gpu_only=True)
     if isinstance(rung, int):
         found = [n for n in names if int(n[:2]) == rung]
     else:
@@ -98,7 +108,10 @@ def load(operation: str, rung: int | str, *, checked: bool = True) -> Rung:
     if not found:
         raise ValueError(f"rung: one of {', '.join(names)}, got {rung!r}")
     path = FOLDER / operation / f"{found[0]}.cu"
-    kernel = Kernel.from_file(path, checked=checked)
+    # "sm_90a" is an architecture of its own; "sm_80" means that or a later one.
+    least = OPERATIONS[operation].gpu_only.get(found[0], "")
+    arch = least if least.endswith("a") else None
+    kernel = Kernel.from_file(path, checked=checked, arch=arch)
     return Rung(OPERATIONS[operation], found[0], kernel)
 
 

@@ -37,6 +37,7 @@ class Operation:
     `check.agree`; sample(shape, rng) -> inputs; shapes: sizes that every test
     uses, among them 1, a prime and what is no multiple of a tile. special: the
     shapes, and rounds: the dtype of the inputs, of a rung that has its own.
+    gpu_only: the rungs in inline PTX, each with the least architecture it needs.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Operation:
     shapes: tuple[tuple[int, ...], ...]
     special: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     rounds: dict[str, Any] = field(default_factory=dict)
+    gpu_only: dict[str, str] = field(default_factory=dict)
 
 
 def _array(like: Any, shape: Sequence[int], dtype: Any, fill: float) -> Any:
