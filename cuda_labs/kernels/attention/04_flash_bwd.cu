@@ -5,8 +5,9 @@
 //             (tx, ty) owns the queries ty, ty + 16, ... and the keys tx,
 //             tx + 16, ... of a tile; for dk and dv the keys ty, ty + 16, ...
 //             and the dimensions tx, tx + 16, ...
-// Shared      (2 ROWS + 2 COLS) (HEAD + 1) + 2 ROWS (COLS + 16) + 2 ROWS REALs,
-//             dynamic: 45,824 bytes with the defaults
+// Shared      dynamic, sizeof(Tiles): (2 ROWS + 2 COLS) (HEAD + 1) +
+//             2 ROWS (COLS + 16) + 2 ROWS elements; 45,824 bytes for 64, 32, 32
+//             and float.
 // Launch      block (16, 16), grid (ceil(m / COLS), heads), d <= HEAD. delta is
 //             what backward_delta.cu writes; dq comes from backward_dq.cu.
 // Traffic     q and dout are loaded once for every COLS keys, k and v once.
@@ -35,13 +36,20 @@
 constexpr int WIDE = HEAD + 1;
 constexpr int TALL = (COLS / 16 | 1) * 16;
 
-__device__ void load(REAL* tile, const REAL* x, int rows, int first, int n,
-                     int d) {
-  for (int e = threadIdx.y * 16 + threadIdx.x; e < rows * HEAD; e += 256) {
+struct Tiles {
+  REAL q[ROWS][WIDE], dout[ROWS][WIDE], k[COLS][WIDE], v[COLS][WIDE];
+  REAL p[ROWS][TALL], ds[ROWS][TALL], lse[ROWS], delta[ROWS];
+};
+
+// Rows `first` ... of `from`, which has `rows` of d; zero where there is nothing.
+template <int COUNT>
+__device__ void load(REAL (&tile)[COUNT][WIDE], const REAL* from, int first,
+                     int rows, int d) {
+  for (int e = threadIdx.y * 16 + threadIdx.x; e < COUNT * HEAD; e += 256) {
     int r = e / HEAD;
     int h = e % HEAD;
-    bool inside = first + r < n && h < d;
-    tile[r * WIDE + h] = inside ? x[(size_t)(first + r) * d + h] : (REAL)0;
+    bool there = first + r < rows && h < d;
+    tile[r][h] = there ? from[(size_t)(first + r) * d + h] : (REAL)0;
   }
 }
 
@@ -49,47 +57,40 @@ extern "C" __global__ void __launch_bounds__(256)
     attention(const REAL* q, const REAL* k, const REAL* v, const REAL* dout,
               const REAL* lse, const REAL* delta, REAL* dk, REAL* dv, int n,
               int m, int d, REAL scale) {
-  extern __shared__ REAL tiles[];
-  REAL* tk = tiles;
-  REAL* tv = tk + COLS * WIDE;
-  REAL* tq = tv + COLS * WIDE;
-  REAL* tg = tq + ROWS * WIDE;
-  REAL* tp = tg + ROWS * WIDE;
-  REAL* ts = tp + ROWS * TALL;
-  REAL* tl = ts + ROWS * TALL;
-  REAL* td = tl + ROWS;
+  extern __shared__ Tiles shared[];
+  Tiles& s = shared[0];
   int tx = threadIdx.x;
   int ty = threadIdx.y;
   int t = ty * 16 + tx;
   size_t row0 = (size_t)blockIdx.y * n;
   size_t col0 = (size_t)blockIdx.y * m;
   int j0 = blockIdx.x * COLS;
-  load(tk, k + col0 * d, COLS, j0, m, d);
-  load(tv, v + col0 * d, COLS, j0, m, d);
+  load(s.k, k + col0 * d, j0, m, d);
+  load(s.v, v + col0 * d, j0, m, d);
   REAL sum_k[COLS / 16][HEAD / 16] = {};
   REAL sum_v[COLS / 16][HEAD / 16] = {};
   // The first tile with a query that sees a key of this block.
   int first = CAUSAL && j0 > m - n ? (j0 - (m - n)) / ROWS * ROWS : 0;
   for (int i0 = first; i0 < n; i0 += ROWS) {
     __syncthreads();  // the tile before has been used
-    load(tq, q + row0 * d, ROWS, i0, n, d);
-    load(tg, dout + row0 * d, ROWS, i0, n, d);
+    load(s.q, q + row0 * d, i0, n, d);
+    load(s.dout, dout + row0 * d, i0, n, d);
     if (t < ROWS) {
-      tl[t] = i0 + t < n ? lse[row0 + i0 + t] : (REAL)0;
-      td[t] = i0 + t < n ? delta[row0 + i0 + t] : (REAL)0;
+      s.lse[t] = i0 + t < n ? lse[row0 + i0 + t] : (REAL)0;
+      s.delta[t] = i0 + t < n ? delta[row0 + i0 + t] : (REAL)0;
     }
     __syncthreads();
-    REAL s[ROWS / 16][COLS / 16] = {};
+    REAL qk[ROWS / 16][COLS / 16] = {};
     REAL dp[ROWS / 16][COLS / 16] = {};
     for (int h = 0; h < d; ++h) {
 #pragma unroll
       for (int a = 0; a < ROWS / 16; ++a) {
-        REAL qa = tq[(ty + 16 * a) * WIDE + h];
-        REAL ga = tg[(ty + 16 * a) * WIDE + h];
+        REAL qa = s.q[ty + 16 * a][h];
+        REAL ga = s.dout[ty + 16 * a][h];
 #pragma unroll
         for (int b = 0; b < COLS / 16; ++b) {
-          s[a][b] += qa * tk[(tx + 16 * b) * WIDE + h];
-          dp[a][b] += ga * tv[(tx + 16 * b) * WIDE + h];
+          qk[a][b] += qa * s.k[tx + 16 * b][h];
+          dp[a][b] += ga * s.v[tx + 16 * b][h];
         }
       }
     }
@@ -101,21 +102,21 @@ extern "C" __global__ void __launch_bounds__(256)
         int c = tx + 16 * b;
         bool sees = i0 + r < n && j0 + c < m;
         sees = sees && (!CAUSAL || j0 + c <= i0 + r + m - n);
-        REAL p = sees ? exp(scale * s[a][b] - tl[r]) : (REAL)0;
-        tp[r * TALL + c] = p;
-        ts[r * TALL + c] = p * (dp[a][b] - td[r]);
+        REAL p = sees ? exp(scale * qk[a][b] - s.lse[r]) : (REAL)0;
+        s.p[r][c] = p;
+        s.ds[r][c] = p * (dp[a][b] - s.delta[r]);
       }
     }
     __syncthreads();
     for (int r = 0; r < ROWS; ++r) {
 #pragma unroll
       for (int b = 0; b < COLS / 16; ++b) {
-        REAL p = tp[r * TALL + ty + 16 * b];
-        REAL ds = ts[r * TALL + ty + 16 * b];
+        REAL p = s.p[r][ty + 16 * b];
+        REAL ds = s.ds[r][ty + 16 * b];
 #pragma unroll
         for (int c = 0; c < HEAD / 16; ++c) {
-          sum_v[b][c] += p * tg[r * WIDE + tx + 16 * c];
-          sum_k[b][c] += ds * tq[r * WIDE + tx + 16 * c];
+          sum_v[b][c] += p * s.dout[r][tx + 16 * c];
+          sum_k[b][c] += ds * s.q[r][tx + 16 * c];
         }
       }
     }

@@ -1,0 +1,140 @@
+"""Attention of one query a head: the keys divided, the parts merged.
+
+    o = split_kv(q, k, v, splits=8)
+
+While a text is generated there is one query a head and a long cache of keys.
+`partials` lets `splits` blocks a key head attend to one part of the keys each;
+`merge` joins what they found. With o_s the output and L_s the log-sum-exp of
+part s,
+
+    L = log Σ_s exp(L_s),    o = Σ_s exp(L_s − L) o_s,
+
+is attention over all parts (Milakov and Gimelshein 2018, *Online normalizer
+calculation for softmax*, §3.1; Dao et al. 2023, *Flash-Decoding*). The empty
+part (0, −∞) changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cuda_labs.flash_backward import HEADS, TIMEOUT, empty, kernel
+
+def split_kv(
+    q: Any, k: Any, v: Any, *, splits: int, scale: float | None = None
+) -> Any:
+    """Attention of one query a head over `splits` parts of the keys, merged.
+
+    Arguments as of `partials`. Returns o, (heads, 1, d).
+    """
+    return merge(*partials(q, k, v, splits=splits, scale=scale))[0]
+
+
+def partials(
+    q: Any, k: Any, v: Any, *, splits: int, scale: float | None = None
+) -> tuple[Any, Any]:
+    """Attention of one query a head to each part of the keys.
+
+    Part s holds the keys s c ... s c + c − 1 with c = ⌈m / splits⌉; the last
+    parts may hold fewer or none.
+
+    Args:
+        q: (heads, 1, d), d ≤ 128.
+        k, v: (key heads, m, d), m ≥ 1. heads is a multiple of the key heads,
+            and query head i reads key head i // (heads / key heads): one key
+            head for all is multi-query attention, several are grouped-query
+            attention. All NumPy or all CuPy, float32 or float64, contiguous.
+        splits: number of parts, at least 1; more than m is allowed.
+        scale: by default 1/√d.
+
+    Returns o, (splits, heads, 1, d), and lse, (splits, heads, 1); an empty part
+    has o = 0 and lse = −inf. Raises ValueError or TypeError for arguments that
+    do not fit, `KernelError` when the launch fails.
+    """
+    heads, group, m, d = _check(q, k, v)
+    _whole("splits", splits)
+    s = 1.0 / math.sqrt(d) if scale is None else float(scale)
+    if not math.isfinite(s):
+        raise ValueError(f"scale: a finite number, got {scale}")
+    dtype = np.dtype(q.dtype)
+    head = next(h for h in HEADS if h >= d)
+    served = _served(group, head, dtype)
+    run = kernel(
+        "decode_split_kv", _real(dtype), f"-DHEAD={head}", f"-DGROUP={served}"
+    )
+    o, lse = empty(q, (splits, heads, 1, d), (splits, heads, 1))
+    grid = (splits, heads // group, -(-group // served))
+    sizes = (np.int32(group), np.int32(m), np.int32(d), dtype.type(s))
+    run(grid, (128,), (q, k, v, o, lse, *sizes), timeout=TIMEOUT)
+    return o, lse
+
+
+def merge(o: Any, lse: Any) -> tuple[Any, Any]:
+    """Join partial results: o = Σ_s exp(L_s − L) o_s with L = log Σ_s exp(L_s).
+
+    o: (parts, *rows, d), lse: (parts, *rows): for two results of
+    `flash.forward` over different keys, `merge(stack([o1, o2]), stack([l1,
+    l2]))`. Associative, commutative, with the identity (0, −inf), up to
+    rounding. Returns o, (*rows, d), and lse, (*rows). Raises ValueError or
+    TypeError for arrays that do not fit.
+    """
+    if o.ndim < 2 or 0 in o.shape:
+        raise ValueError(f"o: (parts, *rows, d) without a zero, got {o.shape}")
+    if lse.shape != o.shape[:-1]:
+        raise ValueError(f"lse: shape {o.shape[:-1]} is needed, got {lse.shape}")
+    _floats("o", o)
+    if lse.dtype != o.dtype:
+        raise TypeError(f"lse: {o.dtype} as o is needed, got {lse.dtype}")
+    out, total = empty(o, o.shape[1:], lse.shape[1:])
+    rows = math.prod(o.shape[1:-1])
+    sizes = (np.int32(o.shape[0]), np.int32(rows), np.int32(o.shape[-1]))
+    run = kernel("decode_merge", _real(np.dtype(o.dtype)))
+    run((rows,), (128,), (o, lse, out, total, *sizes), timeout=TIMEOUT)
+    return out, total
+
+
+def _served(group: int, head: int, dtype: np.dtype[Any]) -> int:
+    """Query heads a block: as many as its registers hold without a spill."""
+    if dtype == np.float64 and group > 1:
+        return 2 if head == HEADS[-1] else 4
+    return min(group, 4) if group != 3 else 4
+
+
+def _real(dtype: np.dtype[Any]) -> str:
+    return f"-DREAL={'float' if dtype == np.float32 else 'double'}"
+
+
+def _floats(name: str, x: Any) -> None:
+    if x.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name}: float32 or float64 is needed, got {x.dtype}")
+
+
+def _whole(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: an integer is needed, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name}: at least 1 is needed, got {value}")
+
+
+def _check(q: Any, k: Any, v: Any) -> tuple[int, int, int, int]:
+    if q.ndim != 3 or q.shape[1] != 1 or 0 in q.shape:
+        raise ValueError(f"q: (heads, 1, d), one query a head, got {q.shape}")
+    heads, _, d = q.shape
+    if d > HEADS[-1]:
+        raise ValueError(f"q: d up to {HEADS[-1]} is supported, got {d}")
+    if k.ndim != 3 or k.shape[2] != d or 0 in k.shape:
+        raise ValueError(f"k: (key heads, m, {d}) to fit q, got {k.shape}")
+    if heads % k.shape[0]:
+        raise ValueError(
+            f"q: heads in multiples of the key heads, got {heads} and {k.shape[0]}"
+        )
+    if v.shape != k.shape:
+        raise ValueError(f"v: shape {k.shape} is needed, got {v.shape}")
+    _floats("q", q)
+    for name, array in (("k", k), ("v", v)):
+        if array.dtype != q.dtype:
+            raise TypeError(f"{name}: {q.dtype} as q is needed, got {array.dtype}")
+    return heads, heads // k.shape[0], k.shape[1], d
