@@ -45,7 +45,9 @@ class EventClock:
         if cupy is None:
             import cupy  # pyright: ignore[reportMissingImports]
         self._cupy = cupy
-        cache = int(cupy.cuda.Device().attributes["L2CacheSize"])
+        runtime = cupy.cuda.runtime
+        device = cupy.cuda.Device().id
+        cache = int(runtime.deviceGetAttribute(runtime.cudaDevAttrL2CacheSize, device))
         self._buffer = cupy.empty(max(4 * cache, 256 << 20) // 4, "i4")
         self._start, self._stop = cupy.cuda.Event(), cupy.cuda.Event()
         self._turn = 0

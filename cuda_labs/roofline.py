@@ -34,13 +34,31 @@ class Machine:
     """A GPU's name and its roofs.
 
     bandwidth: bytes a second of a copy, measured; fp32, tensor: operations a
-    second at the highest clock, or None where they are not known.
+    second at the highest clock, or None where they are not known; capability: such
+    as (9, 0), or None for what is no GPU.
     """
 
     name: str
     bandwidth: float
     fp32: float | None = None
     tensor: float | None = None
+    capability: tuple[int, int] | None = None
+
+    def refuses(self, least: str) -> str:
+        """Why a kernel that needs the architecture `least` cannot run here, or "".
+
+        "sm_80" asks for that capability or a later one, "sm_90a" for 9.0 itself;
+        "" asks for nothing.
+        """
+        if not least:
+            return ""
+        if self.capability is None:
+            return f"needs a GPU ({least})"
+        digits = least.removeprefix("sm_").rstrip("af")
+        wanted = int(digits[:-1]), int(digits[-1])
+        exact = not least.endswith(digits)
+        fits = self.capability == wanted if exact else self.capability >= wanted
+        return "" if fits else f"needs {least}, this is {self.capability}"
 
     def peak(self, unit: str) -> float | None:
         """Operations a second of "fp32" or "tensor"."""
@@ -96,21 +114,27 @@ def of_device(clock: Clock, cupy: Any = None) -> Machine:
     if cupy is None:
         import cupy  # pyright: ignore[reportMissingImports]
     device = cupy.cuda.Device()
-    number = device.id
     source = cupy.zeros(1 << 27, "f4")
     target = cupy.empty_like(source)
     copy = measure(clock, lambda: cupy.copyto(target, source), repeats=20)
-    properties = cupy.cuda.runtime.getDeviceProperties(number)
-    name = properties["name"]
+    runtime = cupy.cuda.runtime
+    name = runtime.getDeviceProperties(device.id)["name"]
     name = name.decode() if isinstance(name, bytes) else str(name)
-    has = device.attributes
-    capability = int(has["ComputeCapabilityMajor"]), int(has["ComputeCapabilityMinor"])
-    # Clock rates are in kHz.
-    clocks = 1e3 * float(has["ClockRate"]) * int(has["MultiProcessorCount"])
+    digits = str(device.compute_capability)
+    capability = int(digits[:-1]), int(digits[-1])
+    units, kilohertz = (
+        runtime.deviceGetAttribute(attribute, device.id)
+        for attribute in (
+            runtime.cudaDevAttrMultiProcessorCount,
+            runtime.cudaDevAttrClockRate,
+        )
+    )
     fp32, tensor = _A_CLOCK.get(capability, (None, None))
+    clocks = 1e3 * kilohertz * units
     return Machine(
         name,
         2 * source.nbytes / copy.median,
         clocks * fp32 if fp32 else None,
         clocks * tensor if tensor else None,
+        capability,
     )

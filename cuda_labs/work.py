@@ -1,0 +1,108 @@
+"""What an operation asks for, whatever the kernel: bytes, arithmetic, sizes.
+
+The bytes are those of its inputs and results, each once: no kernel moves fewer. The
+arithmetic is that of the definition; a multiply-add counts as two operations, and
+what only moves or counts data has none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cuda_labs.ladders import Rung
+from cuda_labs.operations import Plan
+
+Shape = tuple[int, ...]
+
+# Names of tensor-core instructions in a source.
+_TENSOR = re.compile(r"\bwmma::mma_sync\b|\bmma\.sync\b|\bwgmma\.mma_async\b")
+
+
+@dataclass(frozen=True)
+class Work:
+    """Least bytes, operations, and the unit, "fp32" or "tensor", that makes them."""
+
+    nbytes: int
+    flops: int
+    unit: str
+
+
+def _matmul(a: Any, b: Any) -> int:
+    return 2 * a.shape[0] * a.shape[1] * b.shape[1]
+
+
+def _stencil(u: Any, _: float) -> int:
+    return 7 * max(u.shape[0] - 2, 0) * max(u.shape[1] - 2, 0)
+
+
+def pairs(n: int, m: int, causal: bool = False) -> int:
+    """Query-key pairs of a head; causal: key j ≤ i + m − n, bottom-right aligned."""
+    if not causal:
+        return n * m
+    rows = min(n, m)  # rows that see anything see m, m − 1, ... keys
+    return rows * m - rows * (rows - 1) // 2
+
+
+def attention(heads: int, n: int, m: int, d: int, causal: bool = False) -> int:
+    """Operations of a forward pass: two products of n × m × d a head.
+
+    The exponentials are not counted, as is the custom; the backward pass makes five
+    products where this makes two. Dao (2023), *FlashAttention-2*, §4.1.
+    """
+    return 4 * heads * pairs(n, m, causal) * d
+
+
+FLOPS: dict[str, Callable[..., int]] = {
+    "vector_add": lambda a, b: a.size,  # noqa: ARG005 (as the inputs come)
+    "reduction": lambda x: x.size,
+    "scan": lambda x: x.size,
+    "stencil": _stencil,
+    "matmul": _matmul,
+    # The maximum, a difference, an exponential, a sum and a quotient.
+    "softmax": lambda x: 5 * x.size,
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes to time on a GPU, a round one first, and to count on a CPU."""
+
+    gpu: tuple[Shape, ...]
+    cpu: Shape
+
+
+SIZES: dict[str, Sizes] = {
+    "vector_add": Sizes(((1 << 26,), (67_108_859,)), (1 << 14,)),
+    "transpose": Sizes(((8192, 8192), (8191, 8193)), (96, 96)),
+    "reduction": Sizes(((1 << 27,), (134_217_689,)), (1 << 14,)),
+    "scan": Sizes(((1 << 24,), (16_777_213,)), (1 << 13,)),
+    "histogram": Sizes(((1 << 27,), (134_217_689,)), (1 << 14,)),
+    "stencil": Sizes(((8192, 8192), (8191, 8193)), (96, 96)),
+    "matmul": Sizes(((4096, 4096, 4096), (4089, 4104, 4088)), (128, 128, 128)),
+    "softmax": Sizes(((8192, 4096), (8191, 4099), (1, 1 << 24)), (64, 500)),
+}
+
+
+def sizes(rung: Rung) -> Sizes:
+    """The sizes of a rung's operation; of one not listed here, the tested ones."""
+    listed = SIZES.get(rung.operation.name)
+    if listed is not None:
+        return listed
+    return Sizes((rung.shapes[-1],), rung.shapes[-1])
+
+
+def of(rung: Rung, inputs: tuple[Any, ...], plan: Plan) -> Work:
+    """The work of `rung` on `inputs`, as the kernel takes them, and its plan."""
+    flops = FLOPS.get(rung.operation.name, lambda *_: 0)(*inputs)
+    unit = "tensor" if _TENSOR.search(rung.kernel.source) else "fp32"
+    return Work(_bytes(inputs) + _bytes(plan.output), flops, unit)
+
+
+def _bytes(values: Any) -> int:
+    """Bytes of arrays, however nested; values beside them do not count."""
+    if isinstance(values, (tuple, list)):
+        return sum(_bytes(value) for value in values)
+    return int(values.nbytes) if getattr(values, "ndim", 0) else 0
