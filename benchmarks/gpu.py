@@ -1,0 +1,289 @@
+"""Every ladder on a GPU beside the library that does the same, in one run.
+
+    python benchmarks/gpu.py                        all ladders
+    python benchmarks/gpu.py matmul matmul:08_wgmma some of them
+
+Needs an NVIDIA GPU, CuPy, and a build of PyTorch with CUDA. Each part runs in a
+process of its own, so that a kernel which breaks the device's context harms no other;
+"matmul:08_wgmma" is a part because it is written in inline PTX. Times are medians of
+many runs between CUDA events with an empty L2 cache, TF32 is off, sizes are odd as
+well as round, and each result is compared with the float64 reference first: at the
+sizes of the tests always, at the size that is timed where the reference is cheap
+enough. Attention is compared with every backend that PyTorch has for the tensors, by
+name. The result is printed and written to ``benchmarks/results/gpu.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import gpu_library
+import numpy as np
+import record
+
+from cuda_labs import bench, ladders, roofline, work
+from cuda_labs.clock import Clock, EventClock, measure
+from cuda_labs.roofline import Machine
+
+RESULTS = record.RESULTS / "gpu.json"
+PACKAGES = ("torch", "cupy-cuda13x", "numpy", "nvidia-cuda-nvrtc")
+REFERENCE_LIMIT = 3e11  # operations that the float64 reference may take at most
+
+# Fractions of the library's speed that are aimed at on an H200, by ladder or rung;
+# the best rung of a ladder counts.
+GOALS = {
+    "vector_add": 1.0,
+    "transpose": 0.95,
+    "reduction": 1.0,
+    "softmax": 1.0,
+    "matmul": 0.9,
+    "matmul:06_wmma": 0.35,
+    "matmul:07_mma": 0.55,
+    "matmul:08_wgmma": 0.9,
+}
+GOALS_BY_SHAPE = {("softmax", (1, 1 << 24)): 2.0}  # one huge row
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where things run: the clock, the machine's roofs, and who moves an array there.
+
+    shapes: the sizes to time for a rung; options: those of `clock.measure`.
+    """
+
+    clock: Clock
+    machine: Machine
+    mover: Callable[[Any], Any]
+    shapes: Callable[[ladders.Rung], tuple[tuple[int, ...], ...]]
+    options: dict[str, Any]
+
+
+def parts() -> list[str]:
+    """Every ladder, and every rung in inline PTX by itself."""
+    found: list[str] = []
+    for name in ladders.operations():
+        plain = ladders.rungs(name)
+        found.append(name)
+        found += [
+            f"{name}:{rung}"
+            for rung in ladders.rungs(name, gpu_only=True)
+            if rung not in plain
+        ]
+    return found
+
+
+def rungs_of(part: str) -> tuple[str, list[str]]:
+    """The operation of a part and its rungs."""
+    operation, _, rung = part.partition(":")
+    return operation, [rung] if rung else list(ladders.rungs(operation))
+
+
+def run(part: str, there: Bench) -> Iterator[Row]:
+    """Measure the rungs of a part; a rung that fails gives a row that says how."""
+    operation, names = rungs_of(part)
+    for name in names:
+        rung = ladders.load(operation, name)
+        reason = there.machine.refuses(rung.operation.gpu_only.get(name, ""))
+        if reason:
+            yield {"operation": operation, "rung": name, "skipped": reason}
+            continue
+        try:
+            worst = tested(rung, there)
+        except Exception as error:  # a wrong kernel must not end the run
+            yield {"operation": operation, "rung": name, "failed": _words(error)}
+            continue
+        for shape in there.shapes(rung):
+            head = {"operation": operation, "rung": name, "shape": list(shape)}
+            try:
+                yield head | {"worst of the tests": worst} | timed(rung, shape, there)
+            except ValueError as error:  # a size that the rung does not take
+                yield head | {"skipped": _words(error)}
+            except Exception as error:
+                yield head | {"failed": _words(error)}
+
+
+def tested(rung: ladders.Rung, there: Bench) -> float:
+    """The largest error over tolerance on the shapes of the tests."""
+    worst = 0.0
+    for shape in rung.shapes:
+        inputs = rung.operation.sample(shape, np.random.default_rng(1))
+        result = rung.run(*bench.moved(inputs, there.mover))
+        worst = max(worst, rung.check(result, *inputs).worst)
+    return worst
+
+
+def timed(rung: ladders.Rung, shape: tuple[int, ...], there: Bench) -> Row:
+    """A rung's row: its time, its place on the roofline, and the library's times."""
+    host = bench.data(rung, shape)
+    inputs = bench.moved(host, there.mover)
+    plan = rung.operation.plan(rung.name, inputs)
+    asked = work.of(rung, inputs, plan)
+    worst = None
+    if asked.flops <= REFERENCE_LIMIT:
+        worst = rung.check(bench.launch(rung, plan), *host).worst
+    del plan
+    row = bench.timed(rung, shape, inputs, there.clock, there.machine, **there.options)
+    found = {
+        name: measure(there.clock, peer, **there.options).median
+        for name, peer in gpu_library.peers(rung.operation.name, inputs).items()
+    }
+    best = min(found, key=lambda name: found[name], default=None)
+    return {
+        "dtype": str(next(x.dtype for x in inputs if getattr(x, "ndim", 0))),
+        **asdict(row.timing),
+        "worst": worst,
+        "GB/s": row.place.bytes_rate / 1e9,
+        "TFLOP/s": row.place.flop_rate / 1e12,
+        "FLOP/byte": row.place.intensity,
+        "bound": row.place.bound,
+        "of roof": row.place.share,
+        "library": best,
+        "fraction": found[best] / row.timing.median if best else None,
+        "peers": found,
+    }
+
+
+def verdicts(rows: list[Row]) -> list[Row]:
+    """For each goal and shape, the best rung's fraction and whether it is reached."""
+    found: dict[tuple[str, tuple[int, ...]], Row] = {}
+    for row in rows:
+        if row.get("fraction") is None:
+            continue
+        own = f"{row['operation']}:{row['rung']}"
+        name = own if own in GOALS else row["operation"]
+        shape = tuple(row["shape"])
+        goal = GOALS_BY_SHAPE.get((name, shape), GOALS.get(name))
+        if goal is None:
+            continue
+        last = found.get((name, shape))
+        if last is None or row["fraction"] > last["fraction"]:
+            found[name, shape] = {
+                "goal": name,
+                "shape": list(shape),
+                "rung": row["rung"],
+                "fraction": row["fraction"],
+                "wanted": goal,
+                "reached": row["fraction"] >= goal,
+            }
+    return list(found.values())
+
+
+def line(row: Row) -> str:
+    """A row in words."""
+    head = f"{row['operation']:11}{row['rung']:19}"
+    for word in ("skipped", "failed"):
+        if word in row:
+            return f"{head}{row.get('shape', '')!s:22} {word}: {row[word]}"
+    text = f"{head}{tuple(row['shape'])!s:22}{1e6 * row['median']:11.1f} µs"
+    text += f"{row['GB/s']:8.0f} GB/s{row['TFLOP/s']:8.2f} TFLOP/s"
+    text += f"  {row['of roof']:.2f} of the {row['bound']} roof"
+    if row["library"]:
+        text += f", {row['fraction']:.2f} of {row['library']}"
+    return text
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+# --- on the GPU ----------------------------------------------------------------------
+
+
+def on_gpu(cupy: Any) -> Bench:
+    """The GPU as a bench."""
+    gpu_library.full_precision()
+    clock = EventClock(cupy)
+    machine = roofline.of_device(clock, cupy)
+    return Bench(clock, machine, cupy.asarray, lambda rung: work.sizes(rung).gpu, {})
+
+
+def about_gpu(cupy: Any) -> dict[str, Any]:
+    """The driver and the versions of CUDA in use."""
+    runtime = cupy.cuda.runtime
+    query = ["nvidia-smi", "--format=csv,noheader"]
+    query.append("--query-gpu=name,driver_version,clocks.max.sm,power.limit")
+    try:
+        said = subprocess.run(query, capture_output=True, text=True, check=False)
+        card = said.stdout.strip().splitlines()
+    except OSError:
+        card = []
+    return {
+        "device": card[0] if card else "unknown to nvidia-smi",
+        "CUDA of the driver": runtime.driverGetVersion(),
+        "CUDA runtime": runtime.runtimeGetVersion(),
+        "CUDA of torch": gpu_library.torch.version.cuda,
+    }
+
+
+def here(part: str, path: Path) -> int:
+    """Measure one part in this process and write its rows to `path`."""
+    cupy = bench.gpu()
+    if cupy is None or not gpu_library.torch.cuda.is_available():
+        print("a GPU, CuPy and a build of PyTorch with CUDA are needed")
+        return 2
+    there = on_gpu(cupy)
+    rows: list[Row] = []
+    for row in run(part, there):
+        print(line(row), flush=True)
+        rows.append(row)
+        result = {"about": about_gpu(cupy), "machine": asdict(there.machine)}
+        path.write_text(json.dumps(result | {"rows": rows}), encoding="utf-8")
+    return int(any("failed" in row for row in rows))
+
+
+def main() -> int:
+    """The command line; 0 when every part ran and no kernel was wrong."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts())}")
+    parser.add_argument("--here", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--minutes", type=float, default=8.0, help="for one part")
+    options = parser.parse_args()
+    chosen = options.parts or parts()
+    for part in chosen:
+        if part not in parts():
+            parser.error(f"there is no part {part!r}; there are {', '.join(parts())}")
+    if options.here:
+        return here(chosen[0], options.here)
+    if bench.gpu() is None:
+        print("no GPU here: `python -m cuda_labs.bench` shows the counters instead")
+        return 2
+    result = record.about(PACKAGES, parts=chosen)
+    rows: list[Row] = []
+    failed = False
+    for part in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "rows.json"
+            command = [sys.executable, __file__, part, "--here", str(path)]
+            try:
+                done = subprocess.run(
+                    command, check=False, timeout=60 * options.minutes
+                )
+                failed |= done.returncode != 0
+            except subprocess.TimeoutExpired:
+                print(f"{part}: ended after {options.minutes:g} minutes")
+                failed = True
+            if path.exists():
+                found = json.loads(path.read_text("utf-8"))
+                rows += found.pop("rows")
+                result |= found
+    result |= {"rows": rows, "goals": verdicts(rows)}
+    for verdict in result["goals"]:
+        word = "reached" if verdict["reached"] else "missed"
+        name = f"{verdict['goal']} {tuple(verdict['shape'])}"
+        print(f"{name:42}{verdict['fraction']:6.2f} of {verdict['wanted']:.2f} {word}")
+    record.save(RESULTS, result)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
