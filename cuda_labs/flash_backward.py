@@ -25,7 +25,7 @@ import numpy as np
 
 from cuda_labs import arguments
 from cuda_labs.kernel import Kernel
-from cuda_labs.operations import Launch
+from cuda_labs.plans import Launch
 from cuda_labs.sim.profile import Profile
 
 FOLDER = Path(__file__).parent / "kernels" / "attention"

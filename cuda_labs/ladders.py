@@ -17,7 +17,8 @@ from typing import Any
 
 from cuda_labs import check
 from cuda_labs.kernel import Kernel
-from cuda_labs.operations import OPERATIONS, Operation, Plan
+from cuda_labs.operations import OPERATIONS
+from cuda_labs.plans import Operation, Plan
 from cuda_labs.sim.profile import Profile
 
 FOLDER = Path(__file__).parent / "kernels"
@@ -112,7 +113,8 @@ def load(operation: str, rung: int | str, *, checked: bool = True) -> Rung:
     least = OPERATIONS[operation].gpu_only.get(found[0], "")
     arch = least if least.endswith("a") else None
     kernel = Kernel.from_file(path, checked=checked, arch=arch)
-    return Rung(OPERATIONS[operation], found[0], kernel)
+    own = OPERATIONS[operation]
+    return Rung(own.variants.get(found[0], own), found[0], kernel)
 
 
 def _known(operation: str) -> None:

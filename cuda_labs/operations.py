@@ -2,71 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from cuda_labs import arguments, check, reference
+from cuda_labs import check, reference
+from cuda_labs.attention_operations import ATTENTION, SOFTMAX
+from cuda_labs.plans import Launch, Operation, Plan, filled, up
 
-
-@dataclass(frozen=True)
-class Launch:
-    """One launch: grid, block, arguments in the kernel's order."""
-
-    grid: tuple[int, ...]
-    block: tuple[int, ...]
-    args: tuple[Any, ...]
-    shared_mem: int = 0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The launches that compute an operation, and the array that then holds it."""
-
-    launches: tuple[Launch, ...]
-    output: Any
-
-
-@dataclass(frozen=True)
-class Operation:
-    """What all rungs of a ladder share.
-
-    plan(rung, inputs) -> Plan; judge(inputs) -> (expected, K, scale) for
-    `check.agree`; sample(shape, rng) -> inputs; shapes: sizes that every test
-    uses, among them 1, a prime and what is no multiple of a tile. special: the
-    shapes, and rounds: the dtype of the inputs, of a rung that has its own.
-    gpu_only: the rungs in inline PTX, each with the least architecture it needs.
-    """
-
-    name: str
-    plan: Callable[[str, tuple[Any, ...]], Plan]
-    judge: Callable[..., tuple[Any, int, Any]]
-    sample: Callable[[tuple[int, ...], np.random.Generator], tuple[Any, ...]]
-    shapes: tuple[tuple[int, ...], ...]
-    special: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
-    rounds: dict[str, Any] = field(default_factory=dict)
-    gpu_only: dict[str, str] = field(default_factory=dict)
-
-
-def _array(like: Any, shape: Sequence[int], dtype: Any, fill: float) -> Any:
-    """A filled array where `like` lives."""
-    if arguments.is_device_array(like):
-        import cupy  # pyright: ignore[reportMissingImports]
-
-        return cupy.full(tuple(shape), fill, dtype)
-    return np.full(tuple(shape), fill, dtype)
-
-
-def _up(a: int, b: int) -> int:
-    return -(-a // b)
+__all__ = ["OPERATIONS", "Launch", "Operation", "Plan"]
 
 
 def _vector_add(rung: str, inputs: tuple[Any, ...]) -> Plan:
     a, b = inputs
-    out = _array(a, a.shape, np.float32, np.nan)
-    grid = _up(a.size, 256) if rung == "01_naive" else min(_up(a.size, 256), 264)
+    out = filled(a, a.shape, np.float32, np.nan)
+    grid = up(a.size, 256) if rung == "01_naive" else min(up(a.size, 256), 264)
     args = (a, b, out, np.int32(a.size))
     return Plan((Launch((grid,), (256,), args),), out)
 
@@ -74,21 +24,21 @@ def _vector_add(rung: str, inputs: tuple[Any, ...]) -> Plan:
 def _transpose(_: str, inputs: tuple[Any, ...]) -> Plan:
     (a,) = inputs
     rows, cols = a.shape
-    out = _array(a, (cols, rows), np.float32, np.nan)
-    grid = (_up(cols, 32), _up(rows, 32))
+    out = filled(a, (cols, rows), np.float32, np.nan)
+    grid = (up(cols, 32), up(rows, 32))
     args = (a, out, np.int32(rows), np.int32(cols))
     return Plan((Launch(grid, (32, 8), args),), out)
 
 
 def _reduction(rung: str, inputs: tuple[Any, ...]) -> Plan:
     (x,) = inputs
-    grid = min(_up(x.size, 256), 264)
+    grid = min(up(x.size, 256), 264)
     n = np.int32(x.size)
     if rung != "04_two_pass":
-        out = _array(x, (1,), np.float32, 0.0)
+        out = filled(x, (1,), np.float32, 0.0)
         return Plan((Launch((grid,), (256,), (x, out, n)),), out)
-    part = _array(x, (grid,), np.float32, np.nan)
-    out = _array(x, (1,), np.float32, np.nan)
+    part = filled(x, (grid,), np.float32, np.nan)
+    out = filled(x, (1,), np.float32, np.nan)
     first = Launch((grid,), (256,), (x, part, n))
     second = Launch((1,), (256,), (part, out, np.int32(grid)))
     return Plan((first, second), out)
@@ -96,20 +46,20 @@ def _reduction(rung: str, inputs: tuple[Any, ...]) -> Plan:
 
 def _scan(rung: str, inputs: tuple[Any, ...]) -> Plan:
     (x,) = inputs
-    out = _array(x, x.shape, np.float32, np.nan)
+    out = filled(x, x.shape, np.float32, np.nan)
     args = (x, out, np.int32(x.size))
     if rung != "03_look_back":
         return Plan((Launch((1,), (256,), args),), out)
-    tiles = _up(x.size, 256)
-    state = _array(x, (tiles,), np.uint64, 0)
-    ticket = _array(x, (1,), np.uint32, 0)
+    tiles = up(x.size, 256)
+    state = filled(x, (tiles,), np.uint64, 0)
+    ticket = filled(x, (1,), np.uint32, 0)
     return Plan((Launch((tiles,), (256,), (*args, state, ticket)),), out)
 
 
 def _histogram(_: str, inputs: tuple[Any, ...]) -> Plan:
     (data,) = inputs
-    counts = _array(data, (256,), np.uint32, 0)
-    grid = min(_up(data.size, 256), 264)
+    counts = filled(data, (256,), np.uint32, 0)
+    grid = min(up(data.size, 256), 264)
     args = (data, np.int32(data.size), counts)
     return Plan((Launch((grid,), (256,), args),), counts)
 
@@ -117,8 +67,8 @@ def _histogram(_: str, inputs: tuple[Any, ...]) -> Plan:
 def _stencil(_: str, inputs: tuple[Any, ...]) -> Plan:
     u, k = inputs
     rows, cols = u.shape
-    out = _array(u, u.shape, np.float32, np.nan)
-    grid = (_up(cols, 32), _up(rows, 8))
+    out = filled(u, u.shape, np.float32, np.nan)
+    grid = (up(cols, 32), up(rows, 8))
     args = (u, out, np.int32(rows), np.int32(cols), np.float32(k))
     return Plan((Launch(grid, (32, 8), args),), out)
 
@@ -138,13 +88,13 @@ def _matmul(rung: str, inputs: tuple[Any, ...]) -> Plan:
             f"a, b: rung {rung} needs m and n in multiples of 32 and k of 16, "
             f"got m = {m}, n = {n}, k = {k}"
         )
-    c = _array(a, (m, n), np.float32, np.nan)
+    c = filled(a, (m, n), np.float32, np.nan)
     args = (a, b, c, np.int32(m), np.int32(n), np.int32(k))
     grid, block = {
-        "01_naive": ((_up(m, 32), _up(n, 8)), (32, 8)),
-        "02_coalesced": ((_up(n, 32), _up(m, 8)), (32, 8)),
-        "03_shared": ((_up(n, 16), _up(m, 16)), (16, 16)),
-        "04_register": ((_up(n, 64), _up(m, 64)), (16, 16)),
+        "01_naive": ((up(m, 32), up(n, 8)), (32, 8)),
+        "02_coalesced": ((up(n, 32), up(m, 8)), (32, 8)),
+        "03_shared": ((up(n, 16), up(m, 16)), (16, 16)),
+        "04_register": ((up(n, 64), up(m, 64)), (16, 16)),
         "05_vectorised": ((n // 64, m // 64), (16, 16)),
         "06_wmma": ((n // 32, m // 32), (128,)),
     }[rung]
@@ -233,5 +183,7 @@ OPERATIONS = {
             },
             {"06_wmma": np.float16},
         ),
+        SOFTMAX,
+        ATTENTION,
     )
 }

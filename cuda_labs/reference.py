@@ -90,5 +90,59 @@ def matmul(a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
     return x @ y
 
 
+def softmax(x: npt.ArrayLike) -> Array:
+    """y_{ij} = exp(x_{ij} − max_k x_{ik}) / Σ_k exp(x_{ik} − max_k x_{ik}).
+
+    x: (rows, cols), −∞ allowed. A row of nothing but −∞ gives 0, which is the
+    convention of attention for a query that sees no key. Raises ValueError
+    unless x is two-dimensional.
+    """
+    v = _float64(x)
+    if v.ndim != 2:
+        raise ValueError(f"x: a matrix is needed, got shape {v.shape}")
+    return _softmax(v)[0]
+
+
+def attention(
+    q: npt.ArrayLike,
+    k: npt.ArrayLike,
+    v: npt.ArrayLike,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+) -> tuple[Array, Array]:
+    """O = softmax(s Q Kᵀ) V, and the log-sum-exp of each row of s Q Kᵀ.
+
+    Vaswani et al. (2017), *Attention Is All You Need*, equation 1. q: (heads,
+    n, d); k, v: (heads, m, d). scale: s, by default 1/√d. causal: query i sees
+    the keys j ≤ i + m − n; one that sees none has the output 0 and the
+    log-sum-exp −∞. Returns (o, lse), of shapes (heads, n, d) and (heads, n).
+    Raises ValueError for shapes that do not fit.
+    """
+    a, b, c = _float64(q), _float64(k), _float64(v)
+    if a.ndim != 3 or b.ndim != 3 or b.shape[::2] != a.shape[::2]:
+        raise ValueError(f"k: (heads, m, d) to fit q's {a.shape}, got {b.shape}")
+    if c.shape != b.shape:
+        raise ValueError(f"v: shape {b.shape} as k's is needed, got {c.shape}")
+    n, m, d = a.shape[1], b.shape[1], a.shape[2]
+    scores = (d**-0.5 if scale is None else scale) * (a @ b.swapaxes(1, 2))
+    if causal:
+        seen = np.arange(m) <= np.arange(n)[:, None] + (m - n)
+        scores = np.where(seen, scores, -np.inf)
+    p, lse = _softmax(scores)
+    return p @ c, lse
+
+
+def _softmax(scores: Array) -> tuple[Array, Array]:
+    """Softmax and log-sum-exp along the last axis."""
+    top = scores.max(-1, keepdims=True)
+    top = np.where(np.isneginf(top), 0.0, top)
+    weights = np.exp(scores - top)
+    total = weights.sum(-1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        lse = (top + np.log(total))[..., 0]
+    return weights / np.where(total > 0, total, 1.0), lse
+
+
 def _float64(x: npt.ArrayLike) -> Array:
     return np.asarray(x, dtype=np.float64)

@@ -1,0 +1,90 @@
+"""The ladders of softmax and attention: launches, truths and sizes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cuda_labs import check, flash, reference
+from cuda_labs.operations_backward import BACKWARD
+from cuda_labs.plans import Launch, Operation, Plan, filled, up
+
+# Of the sources as they stand: rungs are loaded without macros.
+TILE = 64
+# Below this a GPU flushes to zero.
+_TINY = float(np.finfo(np.float32).tiny) / check.epsilon(np.float32)
+
+
+def _softmax(rung: str, inputs: tuple[Any, ...]) -> Plan:
+    (x,) = inputs
+    rows, cols = x.shape
+    y = filled(x, x.shape, np.float32, np.nan)
+    grid = up(rows, 128) if rung == "01_three_pass" else up(rows, 4)
+    args = (x, y, np.int32(rows), np.int32(cols))
+    return Plan((Launch((grid,), (128,), args),), y)
+
+
+def _shares(x: Any) -> tuple[Any, int, Any]:
+    """An exponent e is wrong by ε|e| and exp(e) by as much, relatively."""
+    expected = reference.softmax(x)
+    with np.errstate(divide="ignore"):
+        logs = np.log(np.where(expected > 0, expected, 1.0))
+    top = -np.log(expected.max(-1, keepdims=True).clip(1e-300))
+    return expected, x.shape[1], expected * (1 + np.abs(logs + top)) + _TINY
+
+
+def _rows(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Any, ...]:
+    x = check.normals(shape, rng)
+    x[rng.random(shape) < 0.1] = -np.inf
+    x[shape[0] // 2] = -np.inf
+    return (x,)
+
+
+def _attention(rung: str, inputs: tuple[Any, ...]) -> Plan:
+    q, k, v = inputs
+    heads, n, _, d = flash.sizes(q, k, v, (np.dtype(np.float32),))
+    if d > TILE:
+        raise ValueError(f"q: d up to {TILE}, got {d}; flash.forward takes more")
+    args, o, _ = flash.arguments_of(q, k, v, None)
+    if rung == "01_naive":
+        return Plan((Launch((up(n, 128), heads), (128,), args),), o)
+    memory = flash.shared_bytes(TILE, TILE, TILE, 4)
+    return Plan((Launch((up(n, TILE), heads), flash.BLOCK, args, memory),), o)
+
+
+def _mean(q: Any, k: Any, v: Any, *, causal: bool = False) -> tuple[Any, int, Any]:
+    """A score is wrong by ε Σ|q k|, and a mean of |v| by as much, relatively."""
+    o = reference.attention(q, k, v, causal=causal)[0]
+    size = reference.attention(q, k, np.abs(v), causal=causal)[0]
+    terms = np.abs(q).astype(float) @ np.abs(k).astype(float).swapaxes(1, 2)
+    worst = terms.max(-1, keepdims=True) / math.sqrt(q.shape[-1])
+    return o, q.shape[-1] + k.shape[1], size * (1 + worst)
+
+
+def _queries(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Any, ...]:
+    heads, n, m, d = shape
+    return tuple(check.normals((heads, rows, d), rng) for rows in (n, m, m))
+
+
+SOFTMAX = Operation(
+    "softmax", _softmax, _shares, _rows, ((1, 1), (5, 97), (31, 33), (130, 64))
+)
+_FORWARD = Operation(
+    "attention",
+    _attention,
+    _mean,
+    _queries,
+    ((1, 1, 1, 1), (2, 33, 97, 40), (1, 113, 70, 64), (2, 65, 130, 8)),
+)
+ATTENTION = replace(
+    _FORWARD,
+    variants={
+        "03_flash_fwd_causal": replace(
+            _FORWARD, judge=lambda q, k, v: _mean(q, k, v, causal=True)
+        ),
+        "04_flash_bwd": BACKWARD,
+    },
+)
