@@ -200,6 +200,74 @@ def test_launches_beyond_the_device(grid, block, shared, error, message) -> None
         copy()(grid, block, (X, X, np.int32(8)), shared)
 
 
+BOUNDED = [
+    ("{e} void __launch_bounds__(64) f(float* x) {b}", "f", 64, ()),
+    ("{e} __launch_bounds__(64, 2) void f(float* x) {b}", "f", 64, ()),
+    ("#define T 96\n{e} void __launch_bounds__(T) f(float* x) {b}", "f", 96, ()),
+    ("{e} void __launch_bounds__(T * 2) f(float* x) {b}", "f", 64, ("-DT=32",)),
+    (
+        'constexpr int W = 3; extern "C" {{ __global__ void\n'
+        "__launch_bounds__(32 * W, 1) f(float* x) {b} }}",
+        "f",
+        96,
+        (),
+    ),
+    (
+        "template <int T, class R = float> __global__ void __launch_bounds__(T / 2)\n"
+        "f(R* x) {b}",
+        "f<128>",
+        64,
+        (),
+    ),
+    (
+        "namespace a {{ constexpr int K = 64; template <class R> __global__ void\n"
+        "__launch_bounds__(K) f(R* x) {b} }}",
+        "a::f<float>",
+        64,
+        (),
+    ),
+    (
+        "{e} void __launch_bounds__(64) f(float* x);\n"
+        "{e} void __launch_bounds__(64) f(float* x) {b}",
+        "f",
+        64,
+        (),
+    ),
+    # The bound of another kernel, and one that is compiled out, say nothing.
+    (
+        "{e} void __launch_bounds__(64) g(float* x) {b}\n{e} void f(float* x) {b}",
+        "f",
+        1024,
+        (),
+    ),
+    (
+        "#if 0\n{e} void __launch_bounds__(64) f(float* x) {b}\n#else\n"
+        "{e} void f(float* x) {b}\n#endif",
+        "f",
+        1024,
+        (),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "name", "bound", "options"), BOUNDED)
+def test_more_threads_than_declared_cannot_start(text, name, bound, options) -> None:
+    entry = 'extern "C" __global__'
+    k = Kernel(
+        text.format(e=entry, b="{ x[threadIdx.x] = __LINE__; }"), name, options=options
+    )
+    x = np.zeros(1024, np.float32)
+    k(1, bound, (x,))
+    assert (x > 0).sum() == bound
+    assert x[0] == 1 + text[: text.rindex("f(")].count("\n")  # lines stay lines
+    wanted = (
+        "1 to 1024, got 1025" if bound == 1024 else f"__launch_bounds__ allow {bound}"
+    )
+    for launch in (k, k.profile):
+        with pytest.raises(ValueError, match=wanted):
+            launch(1, bound + 1, (x,))
+
+
 def test_static_shared_memory_is_limited() -> None:
     source = 'extern "C" __global__ void f(int* x) { __shared__ int s[12289]; '
     source += "s[threadIdx.x] = 1; __syncthreads(); x[0] = s[x[0]]; }"

@@ -22,12 +22,18 @@ from pathlib import Path
 
 from cuda_labs.errors import CompileError, CompilerMissing, Unsupported
 from cuda_labs.sim import elf
-from cuda_labs.sim.source import INCLUDE, static_local, translate
+from cuda_labs.sim.source import (
+    BOUND_PREFIX,
+    INCLUDE,
+    launch_bound,
+    static_local,
+    translate,
+)
 
 FOLDER = Path(__file__).parent
 PARTS = shlex.split(
-    "host.cpp scheduler.cpp warp.cpp memory.cpp faults.cpp profile.cpp loops.cpp "
-    "races.cpp global_races.cpp"
+    "host.cpp scheduler.cpp warp.cpp memory.cpp async.cpp faults.cpp profile.cpp "
+    "loops.cpp races.cpp global_races.cpp"
 )
 SOURCE_NAME = "kernel.cu"
 COMPILER_SECONDS = 60.0
@@ -167,14 +173,23 @@ def kernel(
             raise ValueError(f"options: only -D and -U, got {option!r}")
     # After the simulator's headers, whose names the caller's may not touch.
     defined = "".join(_directive(option) for option in options)
-    text = (
-        f'#include "sim_core.h"\n{defined}'
-        f'#line 1 "{SOURCE_NAME}"\n{translate(source)}\n'
-        f'#line 1 "entry"\nSIM_ENTRY({name})\n'
-    )
+    head = f'#include "sim_core.h"\n{defined}#line 1 "{SOURCE_NAME}"\n'
     tool = compiler()
     flags = [*_flags(tool.family, flavour), "-I", str(INCLUDE), "-x", "c++", "-"]
-    path = _cached(tool, flags, text, ".so", _header_digest(INCLUDE))
+
+    def compiled(text: str, bound: str) -> Path:
+        entry = f'\n#line 1 "entry"\nSIM_ENTRY({bound}, {name})\n'
+        whole = head + text + entry
+        return _cached(tool, flags, whole, ".so", _header_digest(INCLUDE))
+
+    text = translate(source)
+    bounded, bound = launch_bound(text, name)
+    try:
+        path = compiled(bounded, bound)
+    except CompileError as error:
+        if BOUND_PREFIX not in error.log:
+            raise
+        path = compiled(text, "0")  # what the bound says cannot be evaluated
     built = Built(path, elf.read_image(path))
     _check_variables(source, built)
     return built
@@ -200,8 +215,9 @@ def host() -> Path:
 def _header_digest(folder: Path) -> bytes:
     """Digest of the files that a compilation in `folder` may read."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.suffix in {".h", ".cpp"}):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in {".h", ".cpp"}):
+        name = path.relative_to(folder).as_posix()
+        digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.digest()
 
 

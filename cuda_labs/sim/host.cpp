@@ -97,7 +97,8 @@ struct Load {
   uint64_t data, data_end, image_end, variables, shared;
 };
 
-// "u32 id, u32 parameters, table" or "u32 0xffffffff, u32 length, text".
+// "u32 id, u32 parameters, u32 bound, table", or "u32 0xffffffff, u32 length,
+// u32 0, text".
 static void load(const char *payload) {
   const Load *head = (const Load *)payload;
   const Range *variable = (const Range *)(head + 1);
@@ -107,7 +108,7 @@ static void load(const char *payload) {
   const char *error = handle ? nullptr : dlerror();
   if (error || loaded == sizeof kernels / sizeof *kernels) {
     if (!error) error = "too many kernels are loaded";
-    uint32_t reply[2] = {0xffffffffu, (uint32_t)strlen(error)};
+    uint32_t reply[3] = {0xffffffffu, (uint32_t)strlen(error), 0};
     write_all(reply, sizeof reply);
     return write_all(error, reply[1]);
   }
@@ -129,7 +130,8 @@ static void load(const char *payload) {
   const void *table =
       ((const void *(*)())dlsym(handle, "sim_table_of_params"))();
   kernels[loaded] = k;
-  uint32_t reply[2] = {loaded++, count};
+  uint32_t bound = (uint32_t)((int (*)())dlsym(handle, "sim_bound"))();
+  uint32_t reply[3] = {loaded++, count, bound};
   write_all(reply, sizeof reply);
   write_all(table, count * sizeof(Param));
 }

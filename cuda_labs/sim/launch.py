@@ -56,6 +56,7 @@ class Loaded:
         self.device = device
         self._where: tuple[process.Process, int] | None = None
         self._parameters: tuple[Parameter, ...] | None = None
+        self._bound = 0
         # Flushing is a mode of the processor for both widths; CuPy flushes
         # float alone, so a kernel that names double is left exact.
         self.flush = "double" not in source
@@ -86,7 +87,7 @@ class Loaded:
             helper, number = self._load()
             assert self._parameters is not None
             args_.check(self._parameters, args)
-            check_launch(grid, block, shared_mem, self.built.static_shared)
+            check_launch(grid, block, shared_mem, self.built.static_shared, self._bound)
             regions = _regions(args)
             placed, values_at, device_at, size = self._place(regions)
             helper.reserve(size)
@@ -132,7 +133,8 @@ class Loaded:
     def _load(self) -> tuple[process.Process, int]:
         helper = process.current()
         if self._where is None or self._where[0] is not helper:
-            number, table = helper.load(self.built.path, self.built.image)
+            number, bound, table = helper.load(self.built.path, self.built.image)
+            self._bound = bound
             self._where = (helper, number)
             self._parameters = tuple(
                 Parameter(p != b"\0", b.decode(), bool(c), w, lanes, size)
@@ -222,8 +224,12 @@ def check_launch(
     block: tuple[int, int, int],
     shared_mem: int,
     static_shared: int,
+    bound: int = 0,
 ) -> None:
-    """Raise ValueError for a launch that compute capability 9.0 refuses."""
+    """Raise ValueError for a launch that compute capability 9.0 refuses.
+
+    bound: threads that the kernel's `__launch_bounds__` allows; 0 for none.
+    """
     limits = (
         ("grid", grid, (2**31 - 1, 65535, 65535)),
         ("block", block, (1024, 1024, 64)),
@@ -235,6 +241,10 @@ def check_launch(
     threads = block[0] * block[1] * block[2]
     if threads > THREAD_LIMIT:
         raise ValueError(f"block: {threads} threads; at most {THREAD_LIMIT}")
+    if bound and threads > bound:
+        raise ValueError(
+            f"block: {threads} threads; the kernel's __launch_bounds__ allow {bound}"
+        )
     if not 0 <= shared_mem <= SHARED_LIMIT - static_shared:
         raise ValueError(
             f"shared_mem: from 0 to {SHARED_LIMIT - static_shared} bytes beside "

@@ -1,5 +1,6 @@
 // Every load and store of a checked build arrives here: the compiler's thread
 // sanitizer inserts the calls, and these functions stand in for its runtime.
+#include <stdio.h>
 #include <string.h>
 
 #include "profile.h"
@@ -19,6 +20,15 @@ static uint32_t atomics;
   status->address = a;
   status->bytes = (int32_t)bytes;
   finding(kind, line, pc, write ? "store" : "load");
+}
+
+[[noreturn]] static void not_arrived(uintptr_t a, size_t bytes, bool write,
+                                     int begun, int line, const void *pc) {
+  char text[40];
+  snprintf(text, sizeof text, "%s %d", write ? "store" : "load", begun);
+  status->address = a;
+  status->bytes = (int32_t)bytes;
+  finding(NOT_THERE, line, pc, text);
 }
 
 static inline bool in_arena(uintptr_t off, size_t bytes) {
@@ -65,9 +75,22 @@ static inline void access(const volatile void *p, size_t bytes, bool write,
                pc);
   if (aligned && __builtin_expect((a & (bytes - 1)) != 0, 0))
     bad_access(a, bytes, write, MISALIGNED, line, pc);
+  if (__builtin_expect(in_flight != 0, 0) && mode == CHECKED)
+    if (int begun = async_pending(a, bytes))
+      not_arrived(a, bytes, write, begun, line, pc);
   if (mode == PROFILE)
     profile_access(a, bytes, write, order,
                    (uint32_t)((uintptr_t)pc - kernel->image));
+}
+
+// The same tests for an access that the simulator makes itself. `unit`: the
+// alignment that it needs.
+void check_access(uintptr_t a, size_t bytes, size_t unit, bool write, int line,
+                  const void *pc) {
+  if (bytes && a - stack_low >= STACK && !reachable(a, bytes))
+    bad_access(a, bytes, write, a < 4096 ? NULL_POINTER : OUT_OF_BOUNDS, line,
+               pc);
+  if (a & (unit - 1)) bad_access(a, unit, write, MISALIGNED, line, pc);
 }
 
 // Volatile: others may run, and what they wrote before a fence is seen.

@@ -29,6 +29,7 @@ FIRST_FREE = PRINT_AT + PRINT_MAX
 GRACE = 5.0
 
 _HEAD = struct.Struct("<II")
+_LOADED = struct.Struct("<III")
 _STATUS = struct.Struct("<4i5Q6IiI4Q2048s")
 _LAUNCH = struct.Struct("<QQd4I3I3I6I")
 _LOAD = struct.Struct("<5Q")
@@ -111,8 +112,8 @@ class Process:
         os.ftruncate(self._file.fileno(), self.size)
         self.memory = mmap.mmap(self._file.fileno(), self.size)
 
-    def load(self, path: Path, image: Image) -> tuple[int, bytes]:
-        """Load a compiled kernel: its number and its parameter table."""
+    def load(self, path: Path, image: Image) -> tuple[int, int, bytes]:
+        """Load a compiled kernel: number, threads that it allows, parameters."""
         variables = [*image.shared, *image.device]
         low, high = image.data
         request = _LOAD.pack(low, high, image.size, len(variables), len(image.shared))
@@ -120,12 +121,12 @@ class Process:
             request += struct.pack("<QQ", v.offset, v.size)
         self._socket.settimeout(GRACE)
         self._send(1, request + bytes(path) + b"\0")
-        number, count = _HEAD.unpack(self._receive(_HEAD.size))
+        number, count, bound = _LOADED.unpack(self._receive(_LOADED.size))
         if number == _FAILED:
             text = self._receive(count).decode(errors="replace")
             name = text.rpartition("undefined symbol: ")[2]
             raise CompileError(f"the simulator does not have {name}")
-        return number, self._receive(count * PARAMETER.size)
+        return number, bound, self._receive(count * PARAMETER.size)
 
     def launch(
         self,

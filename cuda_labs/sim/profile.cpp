@@ -98,7 +98,7 @@ static void judge(const Request &r) {
   c.requests += 1;
   c.lanes += lanes;
   c.bytes += (uint64_t)lanes * r.bytes;
-  if (r.kind < SHARED) {
+  if (r.kind < SHARED || r.kind == ASYNC_GLOBAL) {
     uint32_t sectors = distinct(r, 5, r.lanes);
     c.sectors += sectors;
     c.ideal += (distinct(r, 0, r.lanes) + 31) / 32;
@@ -112,7 +112,7 @@ static void judge(const Request &r) {
         touched[s / 8] = (uint8_t)(touched[s / 8] | 1u << (s % 8));
       }
     }
-  } else if (r.kind < ATOMIC_GLOBAL) {
+  } else if (r.kind < ATOMIC_GLOBAL || r.kind == ASYNC_SHARED) {
     bank_turns(r, c);
   }
 }
@@ -190,6 +190,13 @@ static void count(uintptr_t a, uint32_t bytes, uint32_t place, uint32_t kind) {
   table[slot].at[lane] = a;
 }
 
+static void not_arrived(uint32_t at, bool write, uint32_t place, int begun) {
+  Found *f = report(NOT_ARRIVED, place, 1u << 31 | (uint32_t)begun);
+  if (!f) return;
+  f->store = write;
+  f->at = races_where(at);
+}
+
 void profile_access(uintptr_t a, size_t bytes, bool write, int order,
                     uint32_t place) {
   if (learning || mode != PROFILE) return;
@@ -198,7 +205,9 @@ void profile_access(uintptr_t a, size_t bytes, bool write, int order,
   if (!write && order == PLAIN) races_load(a, place);
   bool shared = shared_offset(a, &at);
   if (shared) {
-    races_access(at, bytes, write, order, place);
+    int begun = in_flight ? async_pending(a, bytes) : 0;
+    if (begun) not_arrived(at, write, place, begun);
+    else races_access(at, bytes, write, order, place);
     kind = SHARED;
   } else {
     bool in_module = a - kernel->image < kernel->image_end - kernel->image;
@@ -211,6 +220,26 @@ void profile_access(uintptr_t a, size_t bytes, bool write, int order,
   for (size_t i = 0; i < bytes; i += 16)
     count(a + i, (uint32_t)(bytes - i < 16 ? bytes - i : 16),
           place, kind);
+}
+
+// A copy loads and stores when it starts and, for all that is known, again when
+// it arrives. It is counted once.
+void profile_async(void *to, const void *from, uint32_t bytes, uint32_t fill,
+                   uint32_t place, bool starts) {
+  if (learning || mode != PROFILE) return;
+  races_settle();
+  uint32_t at, left = bytes - fill;
+  uintptr_t source = (uintptr_t)from, target = (uintptr_t)to;
+  bool tracked = source - (uintptr_t)arena < arena_size;
+  if (left && tracked) global_access(source, left, false, PLAIN, place);
+  if (shared_offset(target, &at)) races_access(at, bytes, true, PLAIN, place);
+  if (!starts) return;
+  if (left) count(source, left, place, ASYNC_GLOBAL);
+  count(target, bytes, place, ASYNC_SHARED);
+}
+
+void profile_settle() {
+  if (!learning && mode == PROFILE) races_settle();
 }
 
 // Stores of equal values so far, which the next pair may turn into a race.

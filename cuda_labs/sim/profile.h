@@ -3,7 +3,7 @@
 #include "runtime.h"
 
 enum Space { GLOBAL = 0, SHARED = 2, ATOMIC_GLOBAL = 4, ATOMIC_SHARED = 5,
-             MODULE = 6 };
+             MODULE = 6, ASYNC_GLOBAL = 7, ASYNC_SHARED = 8 };
 // How an access is ordered: volatile and atomic ones do not race each other.
 enum Order { PLAIN, VOLATILE, ATOMIC };
 enum { MAX_BLOCKS = 4096, MAX_LOOPS = 256 };
@@ -17,7 +17,7 @@ struct Counter {
 };
 
 enum Note { RACE = 1, EQUAL_WRITES, UNINITIALISED, EXITED_EARLY, AMBIGUOUS,
-            UNTRACKED, COMPARED };
+            UNTRACKED, COMPARED, NOT_ARRIVED };
 struct Found {
   uint32_t kind, place, other, count;
   uint32_t block[3], first, second;  // threads by their linear index
@@ -43,6 +43,9 @@ void profile_syncwarp(uint32_t warp, uint32_t lanes);
 void profile_note(uint32_t kind, int line);
 void profile_access(uintptr_t a, size_t bytes, bool write, int order,
                     uint32_t place);
+void profile_async(void *to, const void *from, uint32_t bytes, uint32_t fill,
+                   uint32_t place, bool starts);
+void profile_settle();
 void profile_acquire_release(uintptr_t a, bool acquire, bool release);
 void profile_fence();
 void profile_compared(uintptr_t a);
@@ -58,6 +61,7 @@ void races_begin();
 void races_block();
 void races_access(uint32_t at, size_t bytes, bool write, int order,
                   uint32_t place);
+uint64_t races_where(uint32_t at);
 uint32_t races_block_number();
 uint32_t races_tick();
 bool races_ordered(uint32_t other, uint32_t time);

@@ -27,6 +27,8 @@ KINDS = {
     4: "global atomic",
     5: "shared atomic",
     6: "variable",
+    7: "async load",
+    8: "async store",
 }
 _NOTES = {
     1: "race",
@@ -36,8 +38,11 @@ _NOTES = {
     5: "counts split",
     6: "not tracked",
     7: "checked by atomicCAS",
+    8: "not arrived",
 }
-_ERRORS = {"race", "uninitialised"}
+_ERRORS = {"race", "uninitialised", "not arrived"}
+_IN_SECTORS = ("global load", "global store", "async load")
+_IN_WAVEFRONTS = ("shared load", "shared store", "async store")
 _LINE_FLAG, _DYNAMIC_FLAG, _GLOBAL_FLAG = 1 << 31, 1 << 40, 1 << 41
 # Position, offset in the shared file, bytes and element size of the arrays.
 Arrays = list[tuple[int, int, int, int]]
@@ -172,7 +177,7 @@ class Profile:
             requests, lanes, sectors, ideal, waves, least, size, most = counts
             access = Access(requests, lanes, sectors, ideal, waves, least, size, most)
             at = lines.setdefault(line(place), Line()).access
-            at.setdefault(KINDS[min(kind, 6)], Access()).add(access)
+            at.setdefault(KINDS[kind], Access()).add(access)
         found = [
             _finding(f, line, built, reply.arrays)
             for f in process.FOUND.iter_unpack(reply.found)
@@ -194,8 +199,7 @@ class Profile:
     @property
     def requested_bytes(self) -> int:
         """32 bytes for each sector requested: an upper bound of traffic."""
-        loads, stores = self.total("global load"), self.total("global store")
-        return 32 * (loads.sectors + stores.sectors)
+        return 32 * sum(self.total(kind).sectors for kind in _IN_SECTORS)
 
     @property
     def table(self) -> list[dict[str, int | float | str]]:
@@ -206,11 +210,11 @@ class Profile:
                 row: dict[str, int | float | str] = {"line": number, "access": kind}
                 row["requests"] = a.requests
                 row["lanes"] = _ratio(a.lanes, a.requests)
-                if kind in ("global load", "global store"):
+                if kind in _IN_SECTORS:
                     row["sectors"] = a.sectors
                     row["sectors/request"] = _ratio(a.sectors, a.requests)
                     row["ideal"] = _ratio(a.ideal_sectors, a.requests)
-                if kind in ("shared load", "shared store"):
+                if kind in _IN_WAVEFRONTS:
                     row["wavefronts"] = a.wavefronts
                     row["ways"] = _ratio(a.wavefronts, a.ideal_wavefronts)
                 rows.append(row)
@@ -262,11 +266,13 @@ def _finding(
         "the counts of this line are upper bounds",
         "not tracked": "races are tracked in the first 32 MB of global memory "
         "that a launch touches",
+        "not arrived": f"thread {first} {verb[store]} {where}, to which the copy "
+        f"begun on line {other} has not yet arrived: wait for it first",
         "checked by atomicCAS": "a plain load beside atomics, which atomicCAS "
         "then checks",
     }
     pair = (first, second) if kind in ("race", "equal writes") else (first,)
-    if kind not in ("race", "equal writes"):
+    if kind not in ("race", "equal writes", "not arrived"):
         other = None
     return Finding(kind, messages[kind], at, other, (f[4], f[5], f[6]), pair, f[3])
 

@@ -58,7 +58,7 @@ bool shared_offset(uintptr_t a, uint32_t *at) {
     return true;
   }
   if (a < kernel->data || a >= kernel->data_end) return false;
-  if (kernel->map[a - kernel->data] != 2) return false;
+  if (!(kernel->map[a - kernel->data] & 2)) return false;
   *at = DYNAMIC_MAX + (uint32_t)(a - kernel->data);
   return true;
 }
@@ -151,7 +151,7 @@ bool races_found(uint32_t place, uint32_t other, uint32_t other_store,
   return true;
 }
 
-static uint64_t where_of(uint32_t at) {
+uint64_t races_where(uint32_t at) {
   return at < DYNAMIC_MAX
              ? (1ull << 40) + at
              : kernel->data - kernel->image + (at - DYNAMIC_MAX);
@@ -176,14 +176,14 @@ void races_access(uint32_t at, size_t bytes, bool write, int order,
     bool reads = !write || order == ATOMIC;
     if (reads && !c.written && !reported) {
       Found *f = report(UNINITIALISED, place, 0);
-      if (f) f->at = where_of(i);
+      if (f) f->at = races_where(i);
       reported = true;
     }
     for (const Touch &w : c.writer) {
       if (!w.time || (atomic && w.atomic) || ordered(w) || reported) continue;
       if (waiting) continue;
       // A judgement that waits may yet excuse this store.
-      waiting = races_found(w.place, w.thread, 1 + 2 * w.atomic, where_of(i),
+      waiting = races_found(w.place, w.thread, 1 + 2 * w.atomic, races_where(i),
                             address_of(i), at + bytes - i, write + 2 * atomic,
                             place);
       reported = !waiting;
@@ -191,7 +191,7 @@ void races_access(uint32_t at, size_t bytes, bool write, int order,
     if (write) {
       for (const Touch &r : c.reader) {
         if (!r.time || (atomic && r.atomic) || ordered(r) || reported) continue;
-        races_found(r.place, r.thread, 2 * r.atomic, where_of(i), address_of(i), 1,
+        races_found(r.place, r.thread, 2 * r.atomic, races_where(i), address_of(i), 1,
                     1 + 2 * atomic, place);
         reported = true;
       }

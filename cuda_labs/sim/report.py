@@ -26,6 +26,8 @@ _KINDS = {
     13: "out of bounds",
     15: "null pointer",
     16: "stack overrun",
+    18: "asynchronous copy",
+    19: "not arrived",
 }
 _STACK = 256 << 10
 _DYNAMIC_MAX = 227 << 10
@@ -106,6 +108,13 @@ def _finding(
         return f"{access} at an address that is no multiple of {status.bytes}"
     if status.kind == 3:
         return f"{access} {_place(status, built, args, placed, shared_mem)}"
+    if status.kind == 19:
+        verb, _, begun = text.partition(" ")
+        where = _place(status, built, args, placed, shared_mem)
+        return (
+            f"{verb} of {status.bytes} bytes {where}: the copy begun on line {begun} "
+            "has not yet arrived there; wait for it first"
+        )
     return text
 
 

@@ -32,7 +32,7 @@ enum { RUNNING = 1, DONE = 2, FINDING = 3, SIGNAL = 4, DEADLINE = 5 };
 enum Kind {
   ASSERT = 1, TRAP, OUT_OF_BOUNDS, MISALIGNED, BARRIER_LINES, DEADLOCK,
   NOT_IN_MASK, BAD_WIDTH, INACTIVE_SOURCE, SHIFT, DIVISION, CAST, INDEX,
-  UNREACHABLE, NULL_POINTER, SMASHED, BAD_LAUNCH
+  UNREACHABLE, NULL_POINTER, SMASHED, BAD_LAUNCH, BAD_COPY, NOT_THERE
 };
 
 struct Fiber {
@@ -57,7 +57,8 @@ struct Kernel {
   void (*run)(void *const *);
   uintptr_t image, image_end;  // the whole object in memory
   uintptr_t data, data_end;    // its writable part
-  uint8_t *map;                // a byte for each of its bytes: 1 variable, 2 shared
+  uint8_t *map;  // a byte for each of its bytes: 1 variable, 2 shared, and 4
+                 // while a copy to it is under way
 };
 
 enum { FAST = 0, CHECKED = 1, PROFILE = 2 };
@@ -78,6 +79,11 @@ extern uintptr_t stack_low;
                           const char *text);
 void begin_launch();
 void run_block(void *const *arguments, uint64_t order);
+extern uint32_t in_flight;  // asynchronous copies that have yet to arrive
+int async_pending(uintptr_t a, size_t bytes);
+void async_block();
+void check_access(uintptr_t a, size_t bytes, size_t unit, bool write, int line,
+                  const void *pc);
 void park();
 void make_ready(uint32_t t);
 void warp_exit(uint32_t t);

@@ -258,6 +258,7 @@ void run_block(void *const *args, uint64_t seed) {
   started = exited = 0;
   ready.count = spinning.count = 0;
   barrier.waiting = 0;
+  async_block();
   for (uint32_t t = 0; t < threads; ++t) {
     thread[t].wait = 0;
     thread[t].exited = false;

@@ -30,6 +30,12 @@ _REFUSED = (
     (r"(?<![\w.:>])(?:malloc|free)\s*\(", "device malloc"),
     (r"\bnew\b\s*(?!\()", "operator new"),
     (r"\bthread_local\b", "thread_local"),
+    (
+        r"\b__pipeline_arrive_on\b|\b__mbarrier_\w+|\bcuda::barrier\b",
+        "a barrier in shared memory (mbarrier)",
+    ),
+    (r"\bpipeline_shared_state\b", "a pipeline shared by threads"),
+    (r"\bnvcuda::experimental\b", "nvcuda::experimental"),
     (r"\bCUtensorMap\b|\bcp_async_bulk\w*", "the tensor memory accelerator"),
 )
 # Part of every translation unit, or empty: nothing is left to include.
@@ -42,6 +48,10 @@ _BUILT_IN = frozenset(
         "sm_20_atomic_functions.h cuda.h "
     )
 )
+_DIRECTIVE = r"^[ \t]*#(?:\\\n|[^\n])*\n"
+BOUND_PREFIX = "sim_bound_of_"
+_RENAMED = {"cuda/pipeline": "sim_pipeline.h"}
+_INCLUDE_LINE = r"^[ \t]*#[ \t]*include\b[^\n]*"
 _DYNAMIC = re.compile(r"\bextern\b(?=[^;{}]*\b__shared__\b)[^;{}]*;")
 _DYNAMIC_SWAPPED = re.compile(r"\b__shared__\s+extern\b[^;{}]*;")
 _ATTRIBUTE = re.compile(
@@ -88,8 +98,13 @@ def translate(source: str) -> str:
     ]
     changes += [
         (*match.span(), "")
-        for match in re.finditer(r"^[ \t]*#[ \t]*include\b[^\n]*", bare, re.M)
+        for match in re.finditer(_INCLUDE_LINE, bare, re.M)
         if _header(source, match.start()) in _BUILT_IN
+    ]
+    changes += [
+        (*match.span(), f'#include "{_RENAMED[_header(source, match.start())]}"')
+        for match in re.finditer(_INCLUDE_LINE, bare, re.M)
+        if _header(source, match.start()) in _RENAMED
     ]
     for start, end, text in sorted(changes, reverse=True):
         source = source[:start] + text + source[end:]
@@ -105,6 +120,51 @@ def static_local(source: str, name: str) -> int:
     return 0
 
 
+def launch_bound(text: str, name: str) -> tuple[str, str]:
+    """Translated text and an expression for the threads that `name` allows.
+
+    The argument of the kernel's `__launch_bounds__` may name macros, constants
+    and template parameters. It becomes the extent of an array, declared where
+    the kernel is, which the compiler evaluates. "0" where there is no bound.
+    """
+    scope, _, last = name.partition("<")[0].strip().rpartition("::")
+    arguments = name.strip()[len(name.partition("<")[0].rstrip()) :]
+    bare = blank(text)
+    for match in re.finditer(rf"\b{re.escape(last)}\s*\(", bare):
+        start = max(bare.rfind(mark, 0, match.start()) for mark in ";{}") + 1
+        between = bare[start : match.start()]
+        directives = list(re.finditer(_DIRECTIVE, between, re.M))
+        start += directives[-1].end() if directives else 0
+        declared = bare[start : match.start()]
+        bound = re.search(r"\b__launch_bounds__\s*\(", declared)
+        if bound is None or "__global__" not in declared:
+            continue
+        inside = _balanced(declared, bound.end() - 1, "()")
+        made = f"{BOUND_PREFIX}{last}"
+        place = f"{scope}::{made}" if scope else made
+        header = re.match(r"\s*template\s*<", declared)
+        if header:
+            listed = _balanced(declared, header.end() - 1, "<>")
+            new = f"template <{listed}> char (&{made}())[SIM_FIRST({inside})]; "
+            found = f"sizeof({place}{arguments}())"
+        else:
+            new = f"extern char {made}[SIM_FIRST({inside})]; "
+            found = f"sizeof({place})"
+        at = start + len(declared) - len(declared.lstrip())
+        return text[:at] + new.replace("\n", " ") + text[at:], f"int({found})"
+    return text, "0"
+
+
+def _balanced(text: str, at: int, pair: str) -> str:
+    """What the bracket at `at` holds."""
+    depth = 0
+    for i in range(at, len(text)):
+        depth += (text[i] == pair[0]) - (text[i] == pair[1])
+        if depth == 0:
+            return text[at + 1 : i]
+    return text[at + 1 :]
+
+
 def _header(source: str, at: int) -> str:
     match = re.match(r"\s*#\s*include\s*[<\"]([^>\"\n]+)[>\"]", source[at:])
     return match.group(1) if match else ""
@@ -113,7 +173,8 @@ def _header(source: str, at: int) -> str:
 def _check_includes(source: str, bare: str) -> None:
     for match in re.finditer(r"^[ \t]*#[ \t]*include\b", bare, re.M):
         name = _header(source, match.start())
-        if name not in _BUILT_IN and not (INCLUDE / name).is_file():
+        known = name in _BUILT_IN or name in _RENAMED
+        if not known and not (INCLUDE / name).is_file():
             line = line_of(bare, match.start())
             raise Unsupported(f"#include <{name}>", line)
 

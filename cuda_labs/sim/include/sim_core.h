@@ -18,6 +18,7 @@
 #define __grid_constant__
 #define __launch_bounds__(...)
 #define __maxnreg__(...)
+#define SIM_FIRST(n, ...) (n)
 #define __forceinline__ inline __attribute__((always_inline))
 #define __inline_hint__ inline
 #define __noinline__ __attribute__((noinline))
@@ -220,10 +221,14 @@ struct sim_entry<K> {
     spread(a, typename sim_count<sizeof...(P)>::type());
   }
 };
-#define SIM_ENTRY(...)                                                 \
+// `BOUND` is the most threads of a block, or 0 where the kernel declares none.
+#define SIM_ENTRY(BOUND, ...)                                          \
   extern "C" {                                                         \
   __attribute__((visibility("default"))) int sim_count_of_params() {   \
     return sim_entry<__VA_ARGS__>::sim_n;                              \
+  }                                                                    \
+  __attribute__((visibility("default"))) int sim_bound() {             \
+    return BOUND;                                                      \
   }                                                                    \
   __attribute__((visibility("default"))) const sim_param *             \
   sim_table_of_params() {                                              \
