@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from cuda_labs.flash_backward import HEADS, TIMEOUT, empty, kernel
+from cuda_labs import flash
+from cuda_labs.plans import filled, up
 
-def split_kv(
-    q: Any, k: Any, v: Any, *, splits: int, scale: float | None = None
-) -> Any:
+
+def split_kv(q: Any, k: Any, v: Any, *, splits: int, scale: float | None = None) -> Any:
     """Attention of one query a head over `splits` parts of the keys, merged.
 
     Arguments as of `partials`. Returns o, (heads, 1, d).
@@ -60,15 +60,20 @@ def partials(
     if not math.isfinite(s):
         raise ValueError(f"scale: a finite number, got {scale}")
     dtype = np.dtype(q.dtype)
-    head = next(h for h in HEADS if h >= d)
+    head = 32 * up(d, 32)
     served = _served(group, head, dtype)
-    run = kernel(
-        "decode_split_kv", _real(dtype), f"-DHEAD={head}", f"-DGROUP={served}"
+    run = flash.kernel(
+        "attention",
+        "decode_split_kv",
+        _real(dtype),
+        f"-DHEAD={head}",
+        f"-DGROUP={served}",
     )
-    o, lse = empty(q, (splits, heads, 1, d), (splits, heads, 1))
-    grid = (splits, heads // group, -(-group // served))
+    o = filled(q, (splits, heads, 1, d), dtype, np.nan)
+    lse = filled(q, (splits, heads, 1), dtype, np.nan)
+    grid = (splits, heads // group, up(group, served))
     sizes = (np.int32(group), np.int32(m), np.int32(d), dtype.type(s))
-    run(grid, (128,), (q, k, v, o, lse, *sizes), timeout=TIMEOUT)
+    run(grid, (128,), (q, k, v, o, lse, *sizes), timeout=flash.TIMEOUT)
     return o, lse
 
 
@@ -88,18 +93,19 @@ def merge(o: Any, lse: Any) -> tuple[Any, Any]:
     _floats("o", o)
     if lse.dtype != o.dtype:
         raise TypeError(f"lse: {o.dtype} as o is needed, got {lse.dtype}")
-    out, total = empty(o, o.shape[1:], lse.shape[1:])
+    out = filled(o, o.shape[1:], o.dtype, np.nan)
+    total = filled(o, lse.shape[1:], o.dtype, np.nan)
     rows = math.prod(o.shape[1:-1])
     sizes = (np.int32(o.shape[0]), np.int32(rows), np.int32(o.shape[-1]))
-    run = kernel("decode_merge", _real(np.dtype(o.dtype)))
-    run((rows,), (128,), (o, lse, out, total, *sizes), timeout=TIMEOUT)
+    run = flash.kernel("attention", "decode_merge", _real(np.dtype(o.dtype)))
+    run((rows,), (128,), (o, lse, out, total, *sizes), timeout=flash.TIMEOUT)
     return out, total
 
 
 def _served(group: int, head: int, dtype: np.dtype[Any]) -> int:
     """Query heads a block: as many as its registers hold without a spill."""
     if dtype == np.float64 and group > 1:
-        return 2 if head == HEADS[-1] else 4
+        return 2 if head > 64 else 4
     return min(group, 4) if group != 3 else 4
 
 
@@ -123,8 +129,8 @@ def _check(q: Any, k: Any, v: Any) -> tuple[int, int, int, int]:
     if q.ndim != 3 or q.shape[1] != 1 or 0 in q.shape:
         raise ValueError(f"q: (heads, 1, d), one query a head, got {q.shape}")
     heads, _, d = q.shape
-    if d > HEADS[-1]:
-        raise ValueError(f"q: d up to {HEADS[-1]} is supported, got {d}")
+    if d > flash.WIDEST:
+        raise ValueError(f"q: d up to {flash.WIDEST} is supported, got {d}")
     if k.ndim != 3 or k.shape[2] != d or 0 in k.shape:
         raise ValueError(f"k: (key heads, m, {d}) to fit q, got {k.shape}")
     if heads % k.shape[0]:

@@ -31,7 +31,7 @@ WIDEST = 128
 BLOCK = (8, 16)
 # A simulated launch may take minutes; only one that hangs is ended.
 TIMEOUT = 600.0
-_REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 
 def forward(
@@ -137,9 +137,9 @@ def _flash(
     checked: bool,
 ) -> tuple[Steps, Any, Any]:
     name = "03_flash_fwd_causal" if causal else "02_flash_fwd"
-    heads, n, _, d = sizes(q, k, v, tuple(_REALS))
+    heads, n, _, d = sizes(q, k, v, tuple(REALS))
     head, rows, cols = tiles(d, q.dtype.itemsize, rows, cols)
-    options = (f"-DREAL={_REALS[q.dtype]}", *_macros(head, rows, cols))
+    options = (f"-DREAL={REALS[q.dtype]}", *_macros(head, rows, cols))
     args, o, lse = arguments_of(q, k, v, scale)
     memory = shared_bytes(head, rows, cols, q.dtype.itemsize)
     launch = Launch((up(n, rows), heads), BLOCK, args, memory)
@@ -147,8 +147,8 @@ def _flash(
 
 
 def _naive(q: Any, k: Any, v: Any, scale: float | None) -> Steps:
-    heads, n, _, d = sizes(q, k, v, tuple(_REALS))
-    options = (f"-DREAL={_REALS[q.dtype]}", f"-DHEAD={_padded(d)}")
+    heads, n, _, d = sizes(q, k, v, tuple(REALS))
+    options = (f"-DREAL={REALS[q.dtype]}", f"-DHEAD={_padded(d)}")
     args = arguments_of(q, k, v, scale)[0]
     launch = Launch((up(n, 128), heads), (128,), args)
     return [(kernel("attention", "01_naive", *options), launch)]

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cuda_labs import check, flash_backward
-from cuda_labs.plans import Launch, Operation, Plan
-from cuda_labs.reference_attention import attention_backward
+from cuda_labs import check, flash_backward, reference
+from cuda_labs.plans import Launch, Operation, Plan, filled, up
 
 # The macros' defaults in 04_flash_bwd.cu.
 _HEAD, _ROWS, _COLS = 64, 32, 32
@@ -19,10 +18,10 @@ def _plan(_: str, inputs: tuple[Any, ...]) -> Plan:
     (heads, n, d), m = q.shape, k.shape[1]
     if d > _HEAD:
         raise ValueError(f"q: this rung takes d up to {_HEAD}, got {d}")
-    (out,) = flash_backward.empty(q, (2, *k.shape))
+    out = filled(q, (2, *k.shape), np.float32, np.nan)
     sizes = (np.int32(n), np.int32(m), np.int32(d), np.float32(d**-0.5))
     args = (q, k, v, do, lse, delta, out[0], out[1], *sizes)
-    grid = (-(-m // _COLS), heads)
+    grid = (up(m, _COLS), heads)
     memory = flash_backward.shared_bytes(_HEAD, _ROWS, _COLS, 4, 2)
     return Plan((Launch(grid, (16, 16), args, memory),), out)
 
@@ -36,15 +35,13 @@ def _sample(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Any, ...]
     return q, k, v, do, lse.astype(np.float32), delta.astype(np.float32)
 
 
-def _judge(
-    q: Any, k: Any, v: Any, do: Any, lse: Any, delta: Any
-) -> tuple[Any, int, Any]:
+def _judge(q: Any, k: Any, v: Any, do: Any, *_: Any) -> tuple[Any, int, Any]:
     """dK and dV, stacked, and what rounding may move them by.
 
     A score is rounded relative to s |Q| |K|ᵀ and the log-sum-exp relative to
     itself; the exponential turns that into a relative error of P.
     """
-    _, dk, dv = attention_backward(q, k, v, do)
+    _, dk, dv = reference.attention_backward(q, k, v, do)
     s = q.shape[2] ** -0.5
     p, exact = _softmax(q, k)
     size = s * np.abs(q.astype(float)) @ np.abs(k.astype(float)).swapaxes(1, 2)

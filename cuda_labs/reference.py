@@ -120,6 +120,44 @@ def attention(
     Raises ValueError for shapes that do not fit.
     """
     a, b, c = _float64(q), _float64(k), _float64(v)
+    p, lse = _probabilities(a, b, c, causal, scale)
+    return p @ c, lse
+
+
+def attention_backward(
+    q: npt.ArrayLike,
+    k: npt.ArrayLike,
+    v: npt.ArrayLike,
+    do: npt.ArrayLike,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+) -> tuple[Array, Array, Array]:
+    """dV = Pᵀ dO, dQ = s dS K, dK = s dSᵀ Q with dS = P∘(dP − rowsum(P∘dP)).
+
+    Here O = P V, P = softmax(s Q Kᵀ) by rows, dP = dO Vᵀ; the first three are
+    products, the last is the softmax's Jacobian, diag(p) − p pᵀ, by rows. The
+    kernels take rowsum(dO∘O) for rowsum(P∘dP) and exp(S − L) for P (Dao et al.
+    2022, *FlashAttention*, appendix B); here are neither.
+
+    q, k, v, causal, scale: as of `attention`; do: (heads, n, d). Returns (dq,
+    dk, dv), in the shapes of q, k and v. Raises ValueError for shapes that do
+    not fit.
+    """
+    a, b, c, g = _float64(q), _float64(k), _float64(v), _float64(do)
+    p, _ = _probabilities(a, b, c, causal, scale)
+    if g.shape != a.shape:
+        raise ValueError(f"do: shape {a.shape} as q's is needed, got {g.shape}")
+    s = a.shape[2] ** -0.5 if scale is None else scale
+    dp = g @ c.swapaxes(1, 2)
+    ds = p * (dp - (p * dp).sum(-1, keepdims=True))
+    return s * (ds @ b), s * (ds.swapaxes(1, 2) @ a), p.swapaxes(1, 2) @ g
+
+
+def _probabilities(
+    a: Array, b: Array, c: Array, causal: bool, scale: float | None
+) -> tuple[Array, Array]:
+    """P and the log-sum-exp of each row of scores."""
     if a.ndim != 3 or b.ndim != 3 or b.shape[::2] != a.shape[::2]:
         raise ValueError(f"k: (heads, m, d) to fit q's {a.shape}, got {b.shape}")
     if c.shape != b.shape:
@@ -129,8 +167,7 @@ def attention(
     if causal:
         seen = np.arange(m) <= np.arange(n)[:, None] + (m - n)
         scores = np.where(seen, scores, -np.inf)
-    p, lse = _softmax(scores)
-    return p @ c, lse
+    return _softmax(scores)
 
 
 def _softmax(scores: Array) -> tuple[Array, Array]:
