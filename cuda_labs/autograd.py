@@ -89,9 +89,11 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, do: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        grads = _run(flash_backward.backward, (*saved, do), *ctx.options)
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        tensors = (*ctx.saved_tensors, *grad_outputs)
+        grads = _run(flash_backward.backward, tensors, *ctx.options)
         return (*grads, None, None)
 
 

@@ -84,12 +84,14 @@ class _Tiled(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, do: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, o, lse = ctx.saved_tensors
-        grads = tuple(torch.zeros_like(x) for x in (q, k, v))
-        for h in range(q.shape[0]):
-            of_head = tuple(x[h] for x in (q, k, v, o, lse, do, *grads))
-            _backward(*of_head, *ctx.options)
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        tensors = (*ctx.saved_tensors, *grad_outputs)
+        grads = tuple(torch.zeros_like(x) for x in tensors[:3])
+        for h in range(len(tensors[0])):
+            of_head = [x[h] for x in (*tensors, *grads)]
+            _backward(of_head, *ctx.options)
         return (*grads, None, None, None)
 
 
@@ -150,20 +152,10 @@ def _forward(
 
 
 def _backward(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    o: Tensor,
-    lse: Tensor,
-    do: Tensor,
-    dq: Tensor,
-    dk: Tensor,
-    dv: Tensor,
-    causal: bool,
-    scale: float,
-    tile: tuple[int, int],
+    of_head: list[Tensor], causal: bool, scale: float, tile: tuple[int, int]
 ) -> None:
     """dV = Pᵀ dO, dS = P∘(dO Vᵀ − D), dQ = s dS K, dK = s dSᵀ Q, tile by tile."""
+    q, k, v, o, lse, do, dq, dk, dv = of_head
     n, m = len(q), len(k)
     size = min(tile[0], n) * min(tile[1], m)
     scores, changes = q.new_empty(size), q.new_empty(size)

@@ -5,9 +5,9 @@
 // Shared      none
 // Launch      block 256, grid ceil(rows / 8).
 // Traffic     2 d elements in and one out, a row.
-// Why         the softmax's gradient subtracts from dp_ij = (dout v^T)_ij its
-//             mean sum_j p_ij dp_ij, and that is sum_h dout_ih o_ih: a number
-//             for each query, known before any tile is.
+// Change      the softmax's gradient subtracts from dp_ij = (dout v^T)_ij its
+//             mean sum_j p_ij dp_ij. That is sum_h dout_ih o_ih: one number a
+//             query, known before any tile, in place of a second pass.
 #ifndef REAL
 #define REAL float
 #endif

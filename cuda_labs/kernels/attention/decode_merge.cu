@@ -5,7 +5,7 @@
 // Launch      block 128, grid rows. o_part is (splits, rows, d), lse_part
 //             (splits, rows).
 // Traffic     splits (d + 1) elements in and d + 1 out, a row.
-// Idea        softmax over all keys is a mean of the softmaxes over parts, with
+// Change      softmax over all keys is a mean of the softmaxes over parts, with
 //             the weights exp(lse_s) / sum_t exp(lse_t). The largest lse is
 //             subtracted first. A part with lse = -inf has the weight 0; a row
 //             without any other keeps 0 and -inf.
