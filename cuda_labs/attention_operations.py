@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cuda_labs import check, flash, reference
+from cuda_labs import check, flash_launches, reference
 from cuda_labs.operations_backward import BACKWARD
 from cuda_labs.plans import Launch, Operation, Plan, filled, up
 
@@ -45,14 +45,21 @@ def _rows(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Any, ...]:
 
 def _attention(rung: str, inputs: tuple[Any, ...]) -> Plan:
     q, k, v = inputs
-    heads, n, _, d = flash.sizes(q, k, v, (np.dtype(np.float32),))
+    short = rung == "05_wmma"
+    dtype = np.dtype(np.float16 if short else np.float32)
+    heads, n, _, d = flash_launches.sizes(q, k, v, (dtype,))
     if d > TILE:
         raise ValueError(f"q: d up to {TILE}, got {d}; flash.forward takes more")
-    args, o, _ = flash.arguments_of(q, k, v, None)
+    if short and d % 8:
+        raise ValueError(f"q: rung {rung} needs d in multiples of 8, got {d}")
+    args, o, _ = flash_launches.arguments_of(q, k, v, None)
     if rung == "01_naive":
         return Plan((Launch((up(n, 128), heads), (128,), args),), o)
-    memory = flash.shared_bytes(TILE, TILE, TILE, 4)
-    return Plan((Launch((up(n, TILE), heads), flash.BLOCK, args, memory),), o)
+    if short:
+        memory = flash_launches.shared_bytes_wmma(TILE)
+        return Plan((Launch((up(n, TILE), heads), (128,), args, memory),), o)
+    memory = flash_launches.shared_bytes(TILE, TILE, TILE, 4)
+    return Plan((Launch((up(n, TILE), heads), flash_launches.BLOCK, args, memory),), o)
 
 
 def _mean(q: Any, k: Any, v: Any, *, causal: bool = False) -> tuple[Any, int, Any]:
@@ -64,9 +71,20 @@ def _mean(q: Any, k: Any, v: Any, *, causal: bool = False) -> tuple[Any, int, An
     return o, q.shape[-1] + k.shape[1], size * (1 + worst)
 
 
+def _short_mean(q: Any, k: Any, v: Any) -> tuple[Any, int, Any]:
+    """Half rounds the weights and the output; scores and sums are float."""
+    o, _, scale = _mean(q, k, v)
+    size = reference.attention(q, k, np.abs(v))[0]
+    finer = check.epsilon(np.float32) / check.epsilon(np.float16)
+    return o, 1, size + finer * scale
+
+
 def _queries(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Any, ...]:
+    """Outliers in v alone: in q or k they would leave each query a single key."""
     heads, n, m, d = shape
-    return tuple(check.normals((heads, rows, d), rng) for rows in (n, m, m))
+    q = check.normals((heads, n, d), rng, outliers=0.0)
+    k = check.normals((heads, m, d), rng, outliers=0.0)
+    return q, k, check.normals((heads, m, d), rng)
 
 
 SOFTMAX = Operation(
@@ -86,5 +104,11 @@ ATTENTION = replace(
             _FORWARD, judge=lambda q, k, v: _mean(q, k, v, causal=True)
         ),
         "04_flash_bwd": BACKWARD,
+        "05_wmma": replace(
+            _FORWARD,
+            judge=_short_mean,
+            shapes=((1, 1, 1, 8), *_FORWARD.shapes[1:]),
+            rounds={"05_wmma": np.float16},
+        ),
     },
 )

@@ -12,9 +12,8 @@
 // Traffic     a head: (2 n + 2 m ceil(n / ROWS)) d + n elements; q and o once,
 //             k and v once for every ROWS queries.
 // Change      scores live in shared memory, a tile at a time. A row keeps the
-//             maximum, sum and output of the keys seen so far; where a tile has
-//             a larger maximum, sum and output shrink by exp(old - new). The
-//             division comes once, at the end.
+//             maximum, sum and output of its keys so far; a larger maximum
+//             shrinks both by exp(old - new). One division, at the end.
 #ifndef HEAD
 #define HEAD 64
 #endif
@@ -86,12 +85,13 @@ extern "C" __global__ void attention(const REAL* q, const REAL* k,
       }
       for (int w = TX / 2; w > 0; w /= 2)
         larger = max(larger, __shfl_xor_sync(0xffffffffu, larger, w));
-      REAL shrink = most[a] == larger ? 1 : exp(most[a] - larger);
+      REAL base = larger == none ? 0 : larger;  // exp(none - none) is no number
+      REAL shrink = exp(most[a] - base);
       most[a] = larger;
       sum[a] *= shrink;  // of this lane's columns: the lanes add up at the end
       for (int b = 0; b < WIDTH; ++b) out[a][b] *= shrink;
       for (int b = 0; b < KEYS; ++b) {
-        REAL p = s[a][b] == none ? 0 : exp(s[a][b] - larger);
+        REAL p = exp(s[a][b] - base);
         t.p[ty + TY * a][tx + TX * b] = p;
         sum[a] += p;
       }

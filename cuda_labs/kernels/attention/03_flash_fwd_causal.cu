@@ -83,12 +83,13 @@ extern "C" __global__ void attention(const REAL* q, const REAL* k,
       }
       for (int w = TX / 2; w > 0; w /= 2)
         larger = max(larger, __shfl_xor_sync(0xffffffffu, larger, w));
-      REAL shrink = most[a] == larger ? 1 : exp(most[a] - larger);
+      REAL base = larger == none ? 0 : larger;  // exp(none - none) is no number
+      REAL shrink = exp(most[a] - base);
       most[a] = larger;
       sum[a] *= shrink;  // of this lane's columns: the lanes add up at the end
       for (int b = 0; b < WIDTH; ++b) out[a][b] *= shrink;
       for (int b = 0; b < KEYS; ++b) {
-        REAL p = s[a][b] == none ? 0 : exp(s[a][b] - larger);
+        REAL p = exp(s[a][b] - base);
         t.p[ty + TY * a][tx + TX * b] = p;
         sum[a] += p;
       }
