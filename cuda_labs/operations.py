@@ -73,32 +73,40 @@ def _stencil(_: str, inputs: tuple[Any, ...]) -> Plan:
     return Plan((Launch(grid, (32, 8), args),), out)
 
 
+# What m, n and k must be multiples of, where a rung has no bounds of its own or
+# copies 16 bytes at a time.
+_MULTIPLES = {
+    "05_vectorised": (64, 64, 16),
+    "06_wmma": (32, 32, 16),
+    "07_mma": (1, 8, 8),
+    "08_wgmma": (1, 8, 8),
+}
+
+
 def _matmul(rung: str, inputs: tuple[Any, ...]) -> Plan:
     a, b = inputs
     (m, k), n = a.shape, b.shape[1]
     if b.shape[0] != k:
         raise ValueError(f"b: shape {b.shape} does not fit a's {a.shape}")
-    if rung == "05_vectorised" and (m % 64 or n % 64 or k % 16):
+    least_m, least_n, least_k = _MULTIPLES.get(rung, (1, 1, 1))
+    if m % least_m or n % least_n or k % least_k:
         raise ValueError(
-            f"a, b: rung {rung} needs m and n in multiples of 64 and k of 16, "
-            f"got m = {m}, n = {n}, k = {k}"
-        )
-    if rung == "06_wmma" and (m % 32 or n % 32 or k % 16):
-        raise ValueError(
-            f"a, b: rung {rung} needs m and n in multiples of 32 and k of 16, "
-            f"got m = {m}, n = {n}, k = {k}"
+            f"a, b: rung {rung} needs m, n and k in multiples of {least_m}, "
+            f"{least_n} and {least_k}, got m = {m}, n = {n}, k = {k}"
         )
     c = filled(a, (m, n), np.float32, np.nan)
     args = (a, b, c, np.int32(m), np.int32(n), np.int32(k))
-    grid, block = {
+    grid, block, *dynamic = {
         "01_naive": ((up(m, 32), up(n, 8)), (32, 8)),
         "02_coalesced": ((up(n, 32), up(m, 8)), (32, 8)),
         "03_shared": ((up(n, 16), up(m, 16)), (16, 16)),
         "04_register": ((up(n, 64), up(m, 64)), (16, 16)),
         "05_vectorised": ((n // 64, m // 64), (16, 16)),
         "06_wmma": ((n // 32, m // 32), (128,)),
+        "07_mma": ((up(n, 128), up(m, 128)), (256,), 4 * 16384),
+        "08_wgmma": ((up(n, 256), up(m, 128)), (256,), 4 * 49152 + 1024),
     }[rung]
-    return Plan((Launch(grid, block, args),), c)
+    return Plan((Launch(grid, block, args, *dynamic),), c)
 
 
 def _sums(x: Any) -> tuple[Any, int, Any]:
@@ -180,8 +188,11 @@ OPERATIONS = {
             {
                 "05_vectorised": ((64, 16, 64), (128, 48, 192)),
                 "06_wmma": ((32, 16, 32), (64, 48, 96)),
+                "07_mma": ((1, 8, 8), (97, 40, 136), (130, 264, 136)),
+                "08_wgmma": ((1, 8, 8), (97, 40, 24), (130, 328, 264)),
             },
-            {"06_wmma": np.float16},
+            dict.fromkeys(("06_wmma", "07_mma", "08_wgmma"), np.float16),
+            {"07_mma": "sm_80", "08_wgmma": "sm_90a"},
         ),
         SOFTMAX,
         ATTENTION,
