@@ -35,10 +35,10 @@ class Timing:
 class EventClock:
     """CUDA events on the current stream; the L2 cache is emptied before each run.
 
-    A buffer of four times the L2 cache, and of 256 MB at least, is overwritten
-    before the first event: no input is found in the cache, and the GPU is busy for
-    long enough that the launches which follow are queued before it gets to them, so
-    that the time between the events holds no time of the CPU.
+    A buffer of four times the L2 cache, and of 1 GB at least, is overwritten before
+    the first event: no input is found in the cache, and the GPU is busy for so long
+    that the launches which follow are queued before it gets to them, so that the time
+    between the events holds no time of the CPU.
     """
 
     def __init__(self, cupy: Any = None) -> None:
@@ -48,7 +48,7 @@ class EventClock:
         runtime = cupy.cuda.runtime
         device = cupy.cuda.Device().id
         cache = int(runtime.deviceGetAttribute(runtime.cudaDevAttrL2CacheSize, device))
-        self._buffer = cupy.empty(max(4 * cache, 256 << 20) // 4, "i4")
+        self._buffer = cupy.empty(max(4 * cache, 1 << 30) // 4, "i4")
         self._start, self._stop = cupy.cuda.Event(), cupy.cuda.Event()
         self._turn = 0
 

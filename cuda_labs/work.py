@@ -55,7 +55,21 @@ def attention(heads: int, n: int, m: int, d: int, causal: bool = False) -> int:
     return 4 * heads * pairs(n, m, causal) * d
 
 
-FLOPS: dict[str, Callable[..., int]] = {
+def _attention(causal: bool) -> Callable[..., int]:
+    def flops(q: Any, k: Any, *_: Any) -> int:
+        heads, n, d = q.shape
+        return attention(heads, n, k.shape[1], d, causal)
+
+    return flops
+
+
+def _keys_backward(q: Any, k: Any, *_: Any) -> int:
+    """The gradients of K and V: four of the five products."""
+    return 2 * attention(q.shape[0], q.shape[1], k.shape[1], q.shape[2])
+
+
+# By ladder, or by rung where one does something else.
+FLOPS: dict[str | tuple[str, str], Callable[..., int]] = {
     "vector_add": lambda a, b: a.size,  # noqa: ARG005 (as the inputs come)
     "reduction": lambda x: x.size,
     "scan": lambda x: x.size,
@@ -63,6 +77,9 @@ FLOPS: dict[str, Callable[..., int]] = {
     "matmul": _matmul,
     # The maximum, a difference, an exponential, a sum and a quotient.
     "softmax": lambda x: 5 * x.size,
+    "attention": _attention(False),
+    ("attention", "03_flash_fwd_causal"): _attention(True),
+    ("attention", "04_flash_bwd"): _keys_backward,
 }
 
 
@@ -83,6 +100,8 @@ SIZES: dict[str, Sizes] = {
     "stencil": Sizes(((8192, 8192), (8191, 8193)), (96, 96)),
     "matmul": Sizes(((4096, 4096, 4096), (4089, 4104, 4088)), (128, 128, 128)),
     "softmax": Sizes(((8192, 4096), (8191, 4099), (1, 1 << 24)), (64, 500)),
+    # Heads of all sequences, queries, keys, width.
+    "attention": Sizes(((64, 4096, 4096, 64), (64, 4093, 4093, 64)), (2, 96, 96, 64)),
 }
 
 
@@ -96,7 +115,9 @@ def sizes(rung: Rung) -> Sizes:
 
 def of(rung: Rung, inputs: tuple[Any, ...], plan: Plan) -> Work:
     """The work of `rung` on `inputs`, as the kernel takes them, and its plan."""
-    flops = FLOPS.get(rung.operation.name, lambda *_: 0)(*inputs)
+    name = rung.operation.name
+    count = FLOPS.get((name, rung.name), FLOPS.get(name))
+    flops = count(*inputs) if count else 0
     unit = "tensor" if _TENSOR.search(rung.kernel.source) else "fp32"
     return Work(_bytes(inputs) + _bytes(plan.output), flops, unit)
 
