@@ -407,6 +407,21 @@ def test_the_order_of_threads_is_the_callers() -> None:
         k(1, 1, (at, out), order=1)
 
 
+def test_a_launch_does_not_depend_on_those_before() -> None:
+    # Threads take turns at atomics: not where an earlier launch left off.
+    source = """
+    extern "C" __global__ void f(int* ticket, int* seen) {
+      for (int i = 0; i < 7; ++i) seen[atomicAdd(ticket, 1)] = threadIdx.x;
+    }"""
+    k = Kernel(source, "f")
+    seen = []
+    for _ in range(3):
+        out = np.zeros(7 * 33, np.int32)
+        k(1, 33, (np.zeros(1, np.int32), out))
+        seen.append(out.tolist())
+    assert seen[0] == seen[1] == seen[2]
+
+
 def test_printf_comes_in_block_order(capsys: pytest.CaptureFixture[str]) -> None:
     source = r"""
     extern "C" __global__ void f(int n) {

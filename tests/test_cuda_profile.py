@@ -152,6 +152,32 @@ def test_nested_divergent_loops(outer: int, inner: int) -> None:
     assert not p.notes
 
 
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_loops_that_only_later_blocks_enter_are_paired(blocks: int, capsys) -> None:
+    # The first block shows no loop, or only the outer one; all runs but the last
+    # leave nothing behind.
+    p = run(
+        'if (t == 0) printf("once\\n");\nfloat s = 0;\n'
+        "for (int i = 0; i < (blockIdx.x ? 1 + t % 3 : n); ++i)\n"
+        "  for (int j = 0; j < (blockIdx.x ? 1 + (t + i) % 4 : 0); ++j)\n"
+        "    s += x[i * 512 + j * 32 + t];\ny[t] += s + 1;",
+        grid=blocks,
+    )
+    groups: dict[tuple[int, int, int], list[int]] = {}
+    for t in range(32, 32 * blocks):
+        for i in range(1 + t % 3):
+            for j in range(1 + (t + i) % 4):
+                at = 4 * (i * 512 + j * 32 + t)
+                groups.setdefault((t // 32, i, j), []).append(at)
+    load = p.lines[7].access["global load"] if blocks > 1 else profile.Access()
+    assert load.requests == len(groups)
+    assert load.sectors == sum(sectors(np.array(g), 4) for g in groups.values())
+    assert p.lines[8].access["global store"].requests == blocks
+    assert not p.errors
+    assert not p.notes
+    assert capsys.readouterr().out == "once\n"
+
+
 def test_a_break_a_continue_and_a_while_are_paired() -> None:
     p = run(
         "float s = 0;\nfor (int i = 0; i < 8; ++i) {\n  if ((t + i) % 3 == 0) "
@@ -451,6 +477,23 @@ def test_bytes_have_shadows_of_their_own() -> None:
         assert not p.errors
     p = run("__shared__ char s[64];\ns[t] = (char)t;\ny[t] = s[t ^ 1];", block=64)
     assert "race" in kinds(p)
+
+
+@pytest.mark.parametrize("byte", range(-1, 5))
+def test_a_word_and_its_bytes_share_a_shadow(byte: int) -> None:
+    # Thread 0 stores bytes 4 to 7, thread 1 one byte at or beside them.
+    tile = "extern __shared__ __align__(8) char s[];\n"
+    word = "if (t == 0) ((float*)s)[1] = x[1];\n"
+    part = f"if (t == 1) s[4 + {byte}] = 77;\n"
+    for first, second in ((word, part), (part, word)):
+        p = run(tile + first + second, shared=16)
+        assert kinds(p) == ({"race"} if 0 <= byte < 4 else set())
+        assert not run(tile + first + "__syncthreads();\n" + second, shared=16).errors
+    # Of a word of which a byte was stored, the others hold nothing.
+    for load, errors in (("s[5]", byte != 1), ("((float*)s)[1]", True)):
+        body = f"{tile}{part}__syncthreads();\ny[t] = {load};"
+        p = run(body, shared=16)
+        assert kinds(p) == ({"uninitialised"} if errors else set())
 
 
 def test_exited_threads_are_a_note() -> None:

@@ -30,7 +30,7 @@ static uint8_t *flight_of(uintptr_t a) {
   uint32_t at;
   if (!shared_offset(a, &at)) return nullptr;
   return at < DYNAMIC_MAX ? dynamic_flight + at
-                          : kernel->map + (at - DYNAMIC_MAX);
+                          : kernel->map + (a - kernel->data);
 }
 
 static void set_flight(const Copy &c, bool on) {

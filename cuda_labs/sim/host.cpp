@@ -212,9 +212,12 @@ static void launch(const char *payload) {
   if (mode == PROFILE) profile_begin(l->learn);
   flush_denormals(l->flush);
   set_timer(l->deadline);
-  for (uint32_t z = 0; z < grid[2]; ++z)
-    for (uint32_t y = 0; y < grid[1]; ++y)
-      for (uint32_t x = 0; x < grid[0]; ++x) {
+  // To learn a kernel's loops one block is enough, or none if they are known.
+  uint64_t left = ~(uint64_t)0;
+  if (mode == PROFILE && l->learn) left = loops_known() ? 0 : 1;
+  for (uint32_t z = 0; z < grid[2] && left; ++z)
+    for (uint32_t y = 0; y < grid[1] && left; ++y)
+      for (uint32_t x = 0; x < grid[0] && left; ++x, --left) {
         block_index[0] = x;
         block_index[1] = y;
         block_index[2] = z;
@@ -236,9 +239,11 @@ static void launch(const char *payload) {
   const void *counters = nullptr, *found = nullptr;
   uint32_t n = 0, m = 0;
   uint64_t footprint = 0;
-  if (mode == PROFILE) profile_reply(&counters, &n, &found, &m, &footprint);
+  bool again = mode == PROFILE &&
+               profile_reply(&counters, &n, &found, &m, &footprint);
   status->outcome = DONE;
-  uint32_t reply[4] = {n, m, (uint32_t)footprint, (uint32_t)(footprint >> 32)};
+  uint32_t reply[6] = {n, m, (uint32_t)footprint, (uint32_t)(footprint >> 32),
+                       again, 0};
   write_all(reply, sizeof reply);
   write_all(counters, n * sizeof(Counter));
   write_all(found, m * sizeof(Found));

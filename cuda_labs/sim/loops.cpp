@@ -1,15 +1,16 @@
 // Which lanes of a warp execute an access together? Those at the same program
 // point in the same iteration of every loop around it. The compiler reports
-// each basic block as it is entered. A first run of the launch collects the
-// edges between blocks; dominators then give the loops (Aho, Lam, Sethi and
-// Ullman, "Compilers", 2nd ed., section 9.6), and in the second run each
-// thread counts the iterations of the loops that it is in.
+// each basic block as it is entered. A run of the launch's first block collects
+// edges between them; dominators then give the loops (Aho, Lam, Sethi and
+// Ullman, "Compilers", 2nd ed., section 9.6), and in the counting run each
+// thread counts the iterations of the loops that it is in. Edges that only the
+// counting run meets are collected too: should they change the loops, the
+// launch is counted once more.
 #include <stdlib.h>
 #include <string.h>
 
 #include "profile.h"
 
-static bool learning;
 static uint16_t *block_of;  // by offset in the object; 0 means none yet
 static size_t block_room;
 static Kernel *owner;
@@ -21,6 +22,8 @@ static uint16_t around[MAX_BLOCKS][16];   // loops around a block, outermost any
 static uint8_t depth[MAX_BLOCKS];
 static uint32_t loops;
 static bool entry[MAX_BLOCKS];
+static uint16_t usual[MAX_BLOCKS];  // 1 + a block from which a block is reached
+static bool unsettled;  // edges have come in since the loops were found
 
 struct Stack {
   Frame *frame;
@@ -50,6 +53,7 @@ static Frame &push(Stack &s, uint64_t context) {
   Frame &f = s.frame[s.depth++];
   f.context = f.key = context;
   f.previous = NO_BLOCK;
+  f.stale = false;
   memset(f.count, 0, (loops + 1) * sizeof *f.count);
   return f;
 }
@@ -59,13 +63,25 @@ static Frame &top() {
   return s.depth ? s.frame[s.depth - 1] : push(s, 1);
 }
 
+static uint64_t key_of(Frame &f);
+
 EXPORT void __tsan_func_entry(void *caller) {
   if (mode != PROFILE) return;
-  uint64_t key = top().key;
+  uint64_t key = key_of(top());
   push(stack[current], mix(key, (uintptr_t)caller - kernel->image));
 }
 EXPORT void __tsan_func_exit() {
   if (mode == PROFILE && stack[current].depth > 1) --stack[current].depth;
+}
+
+// An edge that has not been seen before may change what is a loop.
+static void meet(uint16_t from, uint16_t b) {
+  usual[b] = (uint16_t)(from + 1);
+  bool known = from == NO_BLOCK ? entry[b] : has(edge + from * WORDS, b);
+  if (known) return;
+  unsettled = true;
+  if (from == NO_BLOCK) entry[b] = true;
+  else add(edge + from * WORDS, b);
 }
 
 EXPORT void __sanitizer_cov_trace_pc() {
@@ -73,35 +89,37 @@ EXPORT void __sanitizer_cov_trace_pc() {
   uintptr_t at = (uintptr_t)__builtin_return_address(0) - kernel->image;
   if (at >= block_room) return;
   uint16_t b = block_of[at];
-  Frame &f = top();
-  if (learning) {
-    if (!b && blocks + 1 < MAX_BLOCKS) b = block_of[at] = (uint16_t)++blocks;
-    if (!b) return;
-    if (f.previous == NO_BLOCK) entry[b] = true;
-    else add(edge + f.previous * WORDS, b);
-    f.previous = b;
-    return;
-  }
+  if (!b && blocks + 1 < MAX_BLOCKS) b = block_of[at] = (uint16_t)++blocks;
   if (!b) return;
+  Frame &f = top();
+  if (usual[b] != (uint16_t)(f.previous + 1) || f.previous == NO_BLOCK)
+    meet(f.previous, b);
   if (uint32_t l = header[b]) {
     bool again = f.previous != NO_BLOCK &&
                  (inside[l][f.previous / 8] >> (f.previous % 8) & 1);
     f.count[l] = again ? f.count[l] + 1 : 0;
   }
+  f.previous = b;
+  f.stale = true;
+}
+
+// The context and the iterations of the loops around where the frame is.
+static uint64_t key_of(Frame &f) {
+  if (!f.stale) return f.key;
+  f.stale = false;
+  uint32_t b = f.previous;
   uint64_t key = f.context;
   for (uint32_t i = 0; i < depth[b]; ++i)
     key = mix(key, (uint64_t)around[b][i] << 32 | f.count[around[b][i]]);
-  f.key = key;
-  f.previous = b;
+  return f.key = key;
 }
 
 uint64_t loops_key(uint32_t t) {
   Stack &s = stack[t];
-  return s.depth ? s.frame[s.depth - 1].key : 0;
+  return s.depth ? key_of(s.frame[s.depth - 1]) : 0;
 }
 
-void loops_begin(bool learn) {
-  learning = learn;
+void loops_begin() {
   if (owner != kernel) {
     owner = kernel;
     block_room = kernel->image_end - kernel->image;
@@ -112,10 +130,16 @@ void loops_begin(bool learn) {
     if (!block_of || !edge || !reach) abort();
     memset(edge, 0, MAX_BLOCKS * WORDS * 8);
     memset(entry, 0, sizeof entry);
+    memset(header, 0, sizeof header);
+    memset(depth, 0, sizeof depth);
+    memset(usual, 0, sizeof usual);
     blocks = loops = 0;
+    unsettled = false;
   }
   for (auto &s : stack) s.depth = 0;
 }
+
+bool loops_known() { return owner == kernel && blocks; }
 
 // dominators[b]: every block on each path from an entry to b.
 static void dominators() {
@@ -158,13 +182,13 @@ static void collect(uint32_t l, uint32_t u) {
   }
 }
 
-void loops_end() {
-  for (auto &s : stack) s.depth = 0;
-  if (!learning) return;
+static void find_loops() {
   dominators();
   loops = 0;
   memset(header, 0, sizeof header);
   memset(depth, 0, sizeof depth);
+  memset(around, 0, sizeof around);
+  memset(inside, 0, sizeof inside);
   for (uint32_t v = 1; v <= blocks; ++v) {
     uint32_t l = 0;
     for (uint32_t u = 1; u <= blocks; ++u) {
@@ -172,7 +196,6 @@ void loops_end() {
       if (!l) {
         if (loops + 1 >= MAX_LOOPS) return;
         l = ++loops;
-        memset(inside[l], 0, sizeof inside[l]);
         inside[l][v / 8] = (uint8_t)(1u << (v % 8));
         header[v] = (uint16_t)l;
       }
@@ -183,4 +206,23 @@ void loops_end() {
     for (uint32_t l = 1; l <= loops; ++l)
       if ((inside[l][b / 8] >> (b % 8) & 1) && depth[b] < 16)
         around[b][depth[b]++] = (uint16_t)l;
+}
+
+// True when the loops by which a run was counted are not the kernel's: the run
+// has met edges that change them, and has to be made again.
+bool loops_end() {
+  for (auto &s : stack) s.depth = 0;
+  if (!unsettled) return false;
+  unsettled = false;
+  static uint16_t old_header[MAX_BLOCKS], old_around[MAX_BLOCKS][16];
+  static uint8_t old_inside[MAX_LOOPS][MAX_BLOCKS / 8], old_depth[MAX_BLOCKS];
+  memcpy(old_header, header, sizeof header);
+  memcpy(old_around, around, sizeof around);
+  memcpy(old_inside, inside, sizeof inside);
+  memcpy(old_depth, depth, sizeof depth);
+  find_loops();
+  return memcmp(old_header, header, sizeof header) ||
+         memcmp(old_around, around, sizeof around) ||
+         memcmp(old_inside, inside, sizeof inside) ||
+         memcmp(old_depth, depth, sizeof depth);
 }

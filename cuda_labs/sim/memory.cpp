@@ -13,7 +13,7 @@ Kernel *kernel;
 int mode;
 __attribute__((aligned(1024))) char sim_dynamic[DYNAMIC_MAX];
 
-static uint32_t atomics;
+uint32_t atomics;
 
 [[noreturn]] static void bad_access(uintptr_t a, size_t bytes, bool write,
                                     int kind, int line, const void *pc) {

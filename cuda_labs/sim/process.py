@@ -33,7 +33,7 @@ _LOADED = struct.Struct("<III")
 _STATUS = struct.Struct("<4i5Q6IiI4Q2048s")
 _LAUNCH = struct.Struct("<QQd4I3I3I6I")
 _LOAD = struct.Struct("<5Q")
-_REPLY = struct.Struct("<IIQ")
+_REPLY = struct.Struct("<IIQII")
 COUNTER = struct.Struct("<II8Q")
 FOUND = struct.Struct("<4I3I2I3IQ")
 PARAMETER = struct.Struct("<ccBBiii")
@@ -71,6 +71,7 @@ class Reply(NamedTuple):
     counters: bytes
     found: bytes
     footprint: int
+    again: bool
     arrays: list[tuple[int, int, int, int]]
 
 
@@ -174,12 +175,15 @@ class Process:
         late = False
         try:
             self._send(2, head + struct.pack(f"<{len(flat)}Q", *flat))
-            counters, found, footprint = _REPLY.unpack(self._receive(_REPLY.size))
+            counters, found, footprint, again, _ = _REPLY.unpack(
+                self._receive(_REPLY.size)
+            )
             return Reply(
                 self.status(),
                 self._receive(counters * COUNTER.size),
                 self._receive(found * FOUND.size),
                 footprint,
+                bool(again),
                 [],
             )
         except TimeoutError:

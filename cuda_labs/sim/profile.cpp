@@ -5,16 +5,18 @@
 
 #include "profile.h"
 
+// The requests of a block that are not judged yet, in the order in which they
+// began, and a hash table of their numbers: 1 + the place in the array.
 struct Request {
   uint64_t key;
-  uint32_t place, kind, lanes, bytes, warp;
+  uint32_t place, kind, lanes, bytes, warp, slot;
   uintptr_t at[WARP];
 };
 
 static bool learning;
-static Request *table;
-static uint32_t room, used;
-static uint32_t *live;  // slots in use, so that they are settled in order
+static Request *request;
+static uint32_t requests, guess;
+static uint32_t *number, room;  // a power of two
 static Counter *counter;
 static uint32_t counters, counter_room;
 static uint32_t *counter_of;  // slots of a small hash table
@@ -23,7 +25,7 @@ static uint32_t founds;
 static uint8_t *touched;  // one bit for each sector of the arena
 static size_t touched_size;
 static uint64_t sectors_touched;
-enum { INDEX_SIZE = 1 << 14, TABLE_MAX = 1 << 22 };
+enum { INDEX_SIZE = 1 << 14, ROOM_MAX = 1 << 22 };
 
 static Counter &counter_for(uint32_t place, uint32_t kind) {
   uint32_t i = (place * 2654435761u ^ kind * 40503u) % INDEX_SIZE;
@@ -44,25 +46,41 @@ static Counter &counter_for(uint32_t place, uint32_t kind) {
   return c;
 }
 
-static int by_value(const void *a, const void *b) {
-  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-  return x < y ? -1 : x > y;
+static void touch(uint64_t sector) {
+  if (sector >= touched_size * 8) return;
+  uint8_t bit = (uint8_t)(1u << (sector % 8));
+  sectors_touched += !(touched[sector / 8] & bit);
+  touched[sector / 8] |= bit;
 }
 
-// Distinct units of 2^shift bytes that the lanes of a request touch.
-static uint32_t distinct(const Request &r, int shift, uint32_t lanes) {
-  uint64_t unit[WARP * 16];
+// Distinct sectors and bytes of the lanes of a request: their accesses are
+// equally wide, so one walk through the addresses in order meets them all.
+static void sectors_of(const Request &r, Counter &c) {
+  uintptr_t at[WARP];
   uint32_t n = 0;
   for (uint32_t l = 0; l < WARP; ++l) {
-    if (!(lanes >> l & 1)) continue;
-    uint64_t first = r.at[l] >> shift;
-    uint64_t last = (r.at[l] + r.bytes - 1) >> shift;
-    for (uint64_t u = first; u <= last && n < WARP * 16; ++u) unit[n++] = u;
+    if (!(r.lanes >> l & 1)) continue;
+    uintptr_t a = r.at[l];
+    uint32_t i = n++;
+    for (; i > 0 && at[i - 1] > a; --i) at[i] = at[i - 1];
+    at[i] = a;
   }
-  qsort(unit, n, sizeof *unit, by_value);
-  uint32_t different = n > 0;
-  for (uint32_t i = 1; i < n; ++i) different += unit[i] != unit[i - 1];
-  return different;
+  uint64_t sectors = 0, bytes = 0, next = 0;
+  uintptr_t end = 0;
+  for (uint32_t i = 0; i < n; ++i) {
+    uintptr_t first = at[i], last = at[i] + r.bytes;
+    bytes += last - (first > end ? first : end);
+    if (last > end) end = last;
+    uint64_t s = first >> 5;
+    for (s = s < next ? next : s; s <= (last - 1) >> 5; ++s) {
+      ++sectors;
+      touch(s - ((uintptr_t)arena >> 5));
+    }
+    next = s;
+  }
+  c.sectors += sectors;
+  c.ideal += (bytes + 31) / 32;
+  if (sectors > c.most) c.most = sectors;
 }
 
 // Turns in which shared memory serves a request: in each phase the largest
@@ -99,30 +117,18 @@ static void judge(const Request &r) {
   c.lanes += lanes;
   c.bytes += (uint64_t)lanes * r.bytes;
   if (r.kind < SHARED || r.kind == ASYNC_GLOBAL) {
-    uint32_t sectors = distinct(r, 5, r.lanes);
-    c.sectors += sectors;
-    c.ideal += (distinct(r, 0, r.lanes) + 31) / 32;
-    if (sectors > c.most) c.most = sectors;
-    for (uint32_t l = 0; l < WARP; ++l) {
-      if (!(r.lanes >> l & 1)) continue;
-      uint64_t first = (r.at[l] - (uintptr_t)arena) >> 5;
-      uint64_t last = (r.at[l] - (uintptr_t)arena + r.bytes - 1) >> 5;
-      for (uint64_t s = first; s <= last && s < touched_size * 8; ++s) {
-        sectors_touched += !(touched[s / 8] >> (s % 8) & 1);
-        touched[s / 8] = (uint8_t)(touched[s / 8] | 1u << (s % 8));
-      }
-    }
+    sectors_of(r, c);
   } else if (r.kind < ATOMIC_GLOBAL || r.kind == ASYNC_SHARED) {
     bank_turns(r, c);
   }
 }
 
 static void settle_all() {
-  for (uint32_t i = 0; i < used; ++i) {
-    judge(table[live[i]]);
-    table[live[i]].lanes = 0;
+  for (uint32_t i = 0; i < requests; ++i) {
+    judge(request[i]);
+    number[request[i].slot] = 0;
   }
-  used = 0;
+  requests = guess = 0;
 }
 
 // All threads have arrived: no request of the block is still incomplete.
@@ -132,62 +138,81 @@ void profile_barrier() {
   settle_all();
 }
 
+static void enter(uint32_t i) {
+  uint32_t slot = (uint32_t)request[i].key & (room - 1);
+  while (number[slot]) slot = (slot + 1) & (room - 1);
+  number[slot] = i + 1;
+  request[i].slot = slot;
+}
+
 // Make room: first judge the requests of warps that are not running, then
 // double the table.
 static void make_room() {
-  Request *old = table;
-  uint32_t *old_live = live, n = used, keep = 0;
-  for (uint32_t i = 0; i < n; ++i) {
-    if (old[old_live[i]].warp != current / WARP) judge(old[old_live[i]]);
-    else old_live[keep++] = old_live[i];
+  uint32_t keep = 0;
+  for (uint32_t i = 0; i < requests; ++i) {
+    if (request[i].warp != current / WARP) judge(request[i]);
+    else request[keep++] = request[i];
   }
+  requests = keep;
+  guess = 0;
   if (keep * 4 >= room) room = room ? 2 * room : 1 << 12;
-  if (room > TABLE_MAX) abort();
-  table = (Request *)calloc(room, sizeof(Request));
-  live = (uint32_t *)malloc(room * sizeof *live);
-  if (!table || !live) abort();
-  used = 0;
-  for (uint32_t i = 0; i < keep; ++i) {
-    const Request &r = old[old_live[i]];
-    uint32_t slot = (uint32_t)(r.key % room);
-    while (table[slot].lanes) slot = (slot + 1) % room;
-    table[slot] = r;
-    live[used++] = slot;
+  if (room > ROOM_MAX) abort();
+  free(number);
+  number = (uint32_t *)calloc(room, sizeof *number);
+  request = (Request *)realloc(request, room / 2 * sizeof *request);
+  if (!request || !number) abort();
+  for (uint32_t i = 0; i < requests; ++i) enter(i);
+}
+
+static inline bool same(const Request &r, uint64_t key, uint32_t place,
+                        uint32_t kind, uint32_t bytes) {
+  return r.key == key && r.place == place && r.kind == kind && r.bytes == bytes;
+}
+
+// The request to which an access belongs, a new one if need be.
+static uint32_t request_of(uint64_t key, uint32_t place, uint32_t kind,
+                           uint32_t bytes) {
+  uint32_t slot = (uint32_t)key & (room - 1);
+  for (; number[slot]; slot = (slot + 1) & (room - 1))
+    if (same(request[number[slot] - 1], key, place, kind, bytes))
+      return number[slot] - 1;
+  if (requests * 2 >= room) {
+    make_room();
+    slot = (uint32_t)key & (room - 1);
+    while (number[slot]) slot = (slot + 1) & (room - 1);
   }
-  free(old);
-  free(old_live);
+  Request &r = request[requests];
+  r.key = key;
+  r.place = place;
+  r.kind = kind;
+  r.lanes = 0;
+  r.bytes = bytes;
+  r.warp = current / WARP;
+  r.slot = slot;
+  number[slot] = ++requests;
+  return requests - 1;
 }
 
 static void count(uintptr_t a, uint32_t bytes, uint32_t place, uint32_t kind) {
-  if (used * 2 >= room) make_room();
   uint32_t lane = current % WARP;
   uint64_t key = loops_key(current) ^ (uint64_t)place * 0xD6E8FEB86659FD93u ^
                  (uint64_t)(current / WARP) * 0xA0761D6478BD642Fu ^ kind << 4 ^
                  (uint64_t)bytes << 8;
   key ^= key >> 32;
-  uint32_t slot = (uint32_t)(key % room);
-  for (;; slot = (slot + 1) % room) {
-    Request &r = table[slot];
-    if (!r.lanes) {
-      live[used++] = slot;
-      r.key = key;
-      r.place = place;
-      r.kind = kind;
-      r.bytes = bytes;
-      r.warp = current / WARP;
-      break;
-    }
-    if (r.key != key || r.place != place || r.kind != kind || r.bytes != bytes)
-      continue;
-    if (!(r.lanes >> lane & 1)) break;
+  // The lanes of a warp mostly make the same requests one after the other.
+  uint32_t i = guess;
+  if (i >= requests || !same(request[i], key, place, kind, bytes))
+    i = request_of(key, place, kind, bytes);
+  Request &r = request[i];
+  guess = i + 1;
+  if (r.lanes >> lane & 1) {
     // The same lane again: an irreducible loop. It begins a new request.
     judge(r);
     r.lanes = 0;
     report(AMBIGUOUS, place, 0);
-    break;
   }
-  table[slot].lanes |= 1u << lane;
-  table[slot].at[lane] = a;
+  r.lanes |= 1u << lane;
+  r.at[lane] = a;
 }
 
 static void not_arrived(uint32_t at, bool write, uint32_t place, int begun) {
@@ -279,9 +304,9 @@ void profile_note(uint32_t kind, int line) {
 
 void profile_begin(bool learn) {
   learning = learn;
-  loops_begin(learn);
+  loops_begin();
   if (learn) return;
-  counters = founds = used = 0;
+  counters = founds = 0;
   sectors_touched = 0;
   if (!counter_of) counter_of = (uint32_t *)malloc(INDEX_SIZE * 4);
   if (!counter_of) abort();
@@ -295,7 +320,7 @@ void profile_begin(bool learn) {
 }
 
 void profile_block_begin() {
-  loops_begin(learning);
+  loops_begin();
   if (!learning) races_block();
 }
 
@@ -305,13 +330,15 @@ void profile_block_end() {
   settle_all();
 }
 
-void profile_reply(const void **c, uint32_t *n, const void **f, uint32_t *m,
+// True when the launch is still to be counted, or to be counted again.
+bool profile_reply(const void **c, uint32_t *n, const void **f, uint32_t *m,
                    uint64_t *footprint) {
-  loops_end();
+  bool again = loops_end();
   if (!learning) races_end(found, founds);
   *c = counter;
   *n = learning ? 0 : counters;
   *f = found;
   *m = learning ? 0 : founds;
   *footprint = sectors_touched;
+  return again || learning;
 }

@@ -32,6 +32,7 @@ struct Found {
 struct Frame {
   uint64_t context, key;
   uint16_t previous;
+  bool stale;  // key is that of an earlier point
   uint32_t count[MAX_LOOPS];
 };
 
@@ -49,12 +50,13 @@ void profile_settle();
 void profile_acquire_release(uintptr_t a, bool acquire, bool release);
 void profile_fence();
 void profile_compared(uintptr_t a);
-void profile_reply(const void **counters, uint32_t *n, const void **found,
+bool profile_reply(const void **counters, uint32_t *n, const void **found,
                    uint32_t *m, uint64_t *footprint);
 
 uint64_t loops_key(uint32_t t);
-void loops_begin(bool learn);
-void loops_end();
+void loops_begin();
+bool loops_known();
+bool loops_end();
 
 bool shared_offset(uintptr_t a, uint32_t *at);
 void races_begin();

@@ -12,7 +12,7 @@
 
 #include "profile.h"
 
-enum { SPACE_MAX = 48 << 10, READERS = 4 };
+enum { READERS = 4 };
 
 struct Touch {
   uint32_t time, place;
@@ -27,7 +27,10 @@ struct Cell {
   Touch writer[2], reader[READERS];
 };
 
-static Cell *cell;
+// One cell for each word, and one for each byte of the words that a block has
+// touched in part: `split` says in which block that was last.
+static Cell *word_cell, *byte_cell;
+static uint32_t *split;
 static uint32_t cells;
 static uint32_t now = 1, last_barrier, block_number;
 // seen[t][u]: thread t has seen what u did up to this time. A row is valid
@@ -51,6 +54,8 @@ static struct {
   char before[16];
 } pending;
 
+static uintptr_t first_word() { return kernel->data & ~(uintptr_t)15; }
+
 bool shared_offset(uintptr_t a, uint32_t *at) {
   uintptr_t off = a - (uintptr_t)sim_dynamic;
   if (off < DYNAMIC_MAX) {
@@ -59,7 +64,7 @@ bool shared_offset(uintptr_t a, uint32_t *at) {
   }
   if (a < kernel->data || a >= kernel->data_end) return false;
   if (!(kernel->map[a - kernel->data] & 2)) return false;
-  *at = DYNAMIC_MAX + (uint32_t)(a - kernel->data);
+  *at = DYNAMIC_MAX + (uint32_t)(a - first_word());
   return true;
 }
 
@@ -68,14 +73,18 @@ uint32_t races_tick() { return ++now; }
 
 void races_begin() {
   global_begin(block_number, (uint64_t)grid[0] * grid[1] * grid[2]);
-  uint32_t n = DYNAMIC_MAX + (uint32_t)(kernel->data_end - kernel->data);
+  uint32_t n = DYNAMIC_MAX + (uint32_t)(kernel->data_end - first_word()) + 4;
   if (n > cells) {  // the number of the block tells what is stale in the rest
-    free(cell);
-    cell = (Cell *)calloc(n, sizeof(Cell));
+    free(word_cell);
+    free(byte_cell);
+    free(split);
+    word_cell = (Cell *)calloc(n / 4 + 1, sizeof(Cell));
+    byte_cell = (Cell *)calloc(n, sizeof(Cell));
+    split = (uint32_t *)calloc(n / 4 + 1, sizeof *split);
     cells = n;
   }
   if (!seen) seen = (uint32_t *)calloc(MAX_THREADS * MAX_THREADS, 4);
-  if (!cell || !seen) abort();
+  if (!word_cell || !byte_cell || !split || !seen) abort();
   if (now > 1u << 30) {  // stamps of earlier launches stay older than this one
     now = 1;
     memset(stamp, 0, sizeof stamp);
@@ -154,64 +163,83 @@ bool races_found(uint32_t place, uint32_t other, uint32_t other_store,
 uint64_t races_where(uint32_t at) {
   return at < DYNAMIC_MAX
              ? (1ull << 40) + at
-             : kernel->data - kernel->image + (at - DYNAMIC_MAX);
+             : first_word() - kernel->image + (at - DYNAMIC_MAX);
 }
 static uintptr_t address_of(uint32_t at) {
   return at < DYNAMIC_MAX ? (uintptr_t)sim_dynamic + at
-                          : kernel->data + (at - DYNAMIC_MAX);
+                          : first_word() + (at - DYNAMIC_MAX);
+}
+
+// What one access has reported so far, over all its cells.
+struct Access {
+  uint32_t end, place;
+  bool write, atomic, reads, reported, waiting;
+};
+
+static void touch(Cell &c, uint32_t i, Access &a) {
+  if (c.block != block_number) {
+    memset(&c, 0, sizeof c);
+    c.block = block_number;
+  }
+  if (a.reads && !c.written && !a.reported) {
+    Found *f = report(UNINITIALISED, a.place, 0);
+    if (f) f->at = races_where(i);
+    a.reported = true;
+  }
+  for (const Touch &w : c.writer) {
+    if (!w.time || (a.atomic && w.atomic) || ordered(w) || a.reported) continue;
+    if (a.waiting) continue;
+    // A judgement that waits may yet excuse this store.
+    a.waiting = races_found(w.place, w.thread, 1 + 2 * w.atomic, races_where(i),
+                            address_of(i), a.end - i, a.write + 2 * a.atomic,
+                            a.place);
+    a.reported = !a.waiting;
+  }
+  if (a.write) {
+    for (const Touch &r : c.reader) {
+      if (!r.time || (a.atomic && r.atomic) || ordered(r) || a.reported)
+        continue;
+      races_found(r.place, r.thread, 2 * r.atomic, races_where(i), address_of(i),
+                  1, 1 + 2 * a.atomic, a.place);
+      a.reported = true;
+    }
+    c.written = true;
+    if (c.writer[0].place != a.place) c.writer[1] = c.writer[0];
+    c.writer[0] = Touch{now, a.place, (uint16_t)current, a.atomic};
+    return;
+  }
+  // Keep readers of different warps: a later store may be ordered after one
+  // and not after another.
+  Touch *slot = &c.reader[0];
+  for (Touch &r : c.reader) {
+    if (!r.time || r.thread == current ||
+        (r.thread / WARP == current / WARP && ordered(r))) {
+      slot = &r;
+      break;
+    }
+    if (r.time < slot->time) slot = &r;
+  }
+  *slot = Touch{now, a.place, (uint16_t)current, a.atomic};
 }
 
 void races_access(uint32_t at, size_t bytes, bool write, int order,
                   uint32_t place) {
-  bool atomic = order != PLAIN;
   ++now;
-  bool reported = false;
-  bool waiting = false;
-  for (uint32_t i = at; i < at + bytes; ++i) {
-    Cell &c = cell[i];
-    if (c.block != block_number) {
-      memset(&c, 0, sizeof c);
-      c.block = block_number;
+  Access a = {at + (uint32_t)bytes, place, write, order != PLAIN,
+              !write || order == ATOMIC, false, false};
+  for (uint32_t i = at; i < a.end;) {
+    uint32_t w = i / 4;
+    if (i % 4 == 0 && a.end - i >= 4 && split[w] != block_number) {
+      touch(word_cell[w], i, a);
+      i += 4;
+      continue;
     }
-    bool reads = !write || order == ATOMIC;
-    if (reads && !c.written && !reported) {
-      Found *f = report(UNINITIALISED, place, 0);
-      if (f) f->at = races_where(i);
-      reported = true;
+    if (split[w] != block_number) {
+      split[w] = block_number;
+      for (uint32_t b = 0; b < 4; ++b) byte_cell[4 * w + b] = word_cell[w];
     }
-    for (const Touch &w : c.writer) {
-      if (!w.time || (atomic && w.atomic) || ordered(w) || reported) continue;
-      if (waiting) continue;
-      // A judgement that waits may yet excuse this store.
-      waiting = races_found(w.place, w.thread, 1 + 2 * w.atomic, races_where(i),
-                            address_of(i), at + bytes - i, write + 2 * atomic,
-                            place);
-      reported = !waiting;
-    }
-    if (write) {
-      for (const Touch &r : c.reader) {
-        if (!r.time || (atomic && r.atomic) || ordered(r) || reported) continue;
-        races_found(r.place, r.thread, 2 * r.atomic, races_where(i), address_of(i), 1,
-                    1 + 2 * atomic, place);
-        reported = true;
-      }
-      c.written = true;
-      if (c.writer[0].place != place) c.writer[1] = c.writer[0];
-      c.writer[0] = Touch{now, place, (uint16_t)current, atomic};
-    } else {
-      // Keep readers of different warps: a later store may be ordered after
-      // one and not after another.
-      Touch *slot = &c.reader[0];
-      for (Touch &r : c.reader) {
-        if (!r.time || r.thread == current ||
-            (r.thread / WARP == current / WARP && ordered(r))) {
-          slot = &r;
-          break;
-        }
-        if (r.time < slot->time) slot = &r;
-      }
-      *slot = Touch{now, place, (uint16_t)current, atomic};
-    }
+    touch(byte_cell[i], i, a);
+    ++i;
   }
 }
 

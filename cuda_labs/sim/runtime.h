@@ -79,6 +79,7 @@ extern uintptr_t stack_low;
                           const char *text);
 void begin_launch();
 void run_block(void *const *arguments, uint64_t order);
+extern uint32_t atomics;    // of the block so far
 extern uint32_t in_flight;  // asynchronous copies that have yet to arrive
 int async_pending(uintptr_t a, size_t bytes);
 void async_block();
@@ -88,7 +89,7 @@ void park();
 void make_ready(uint32_t t);
 void warp_exit(uint32_t t);
 bool resolve_activemask();
-uint32_t lanes_present(uint32_t warp);
+void warps_begin();
 void describe_waiting(char *text, size_t size);
 EXPORT void sim_yield();
 extern "C" __attribute__((visibility("default"))) char sim_dynamic[];

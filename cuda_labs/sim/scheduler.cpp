@@ -255,10 +255,11 @@ void begin_launch() {
 
 void run_block(void *const *args, uint64_t seed) {
   arguments = args;
-  started = exited = 0;
+  started = exited = atomics = 0;
   ready.count = spinning.count = 0;
   barrier.waiting = 0;
   async_block();
+  warps_begin();
   for (uint32_t t = 0; t < threads; ++t) {
     thread[t].wait = 0;
     thread[t].exited = false;

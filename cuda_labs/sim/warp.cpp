@@ -18,12 +18,15 @@ static const char *const NAME[KINDS] = {
     "__reduce_and_sync", "__reduce_or_sync", "__reduce_xor_sync",
     "__uni_sync", "a wmma operation"};
 
-// Lanes of a warp that exist and have not exited.
-uint32_t lanes_present(uint32_t warp) {
-  uint32_t lanes = 0, first = warp * WARP;
-  for (uint32_t l = 0; l < WARP && first + l < threads; ++l)
-    if (!thread[first + l].exited) lanes |= 1u << l;
-  return lanes;
+// By warp: lanes that exist and have not exited, and lanes in a collective.
+static uint32_t present[MAX_THREADS / WARP], waiting[MAX_THREADS / WARP];
+
+void warps_begin() {
+  for (uint32_t w = 0; w * WARP < threads; ++w) {
+    uint32_t lanes = threads - w * WARP;
+    present[w] = lanes < WARP ? (1u << lanes) - 1 : ~0u;
+    waiting[w] = 0;
+  }
 }
 
 static uint64_t shuffle(uint32_t first, uint32_t lane, uint32_t lanes) {
@@ -91,7 +94,8 @@ static uint64_t combine(uint32_t first, uint32_t lane, uint32_t lanes) {
 }
 
 static bool complete(uint32_t warp, int kind, uint32_t mask) {
-  uint32_t first = warp * WARP, lanes = mask & lanes_present(warp);
+  uint32_t first = warp * WARP, lanes = mask & present[warp];
+  if ((waiting[warp] & lanes) != lanes) return false;
   for (uint32_t l = 0; l < WARP; ++l) {
     if (!(lanes >> l & 1)) continue;
     const Thread &t = thread[first + l];
@@ -102,6 +106,7 @@ static bool complete(uint32_t warp, int kind, uint32_t mask) {
     if (lanes >> l & 1)
       thread[first + l].result = combine(first, l, lanes);
   if (kind == SYNCWARP) profile_syncwarp(warp, lanes);
+  waiting[warp] &= ~lanes;
   for (uint32_t l = 0; l < WARP; ++l)
     if (lanes >> l & 1) make_ready(first + l);
   return lanes != 0;
@@ -126,6 +131,7 @@ EXPORT unsigned long long sim_collective(int kind, unsigned mask,
     finding(BAD_WIDTH, line, nullptr, text);
   }
   me.wait = AT_COLLECTIVE;
+  waiting[current / WARP] |= 1u << lane;
   me.kind = kind;
   me.mask = mask;
   me.value = value;
@@ -140,7 +146,8 @@ EXPORT unsigned long long sim_collective(int kind, unsigned mask,
 // An exit can be what the other lanes of a warp were waiting for.
 void warp_exit(uint32_t t) {
   uint32_t warp = t / WARP, first = warp * WARP;
-  for (uint32_t l = 0; l < WARP && first + l < threads; ++l) {
+  present[warp] &= ~(1u << t % WARP);
+  for (uint32_t l = 0; waiting[warp] && l < WARP && first + l < threads; ++l) {
     const Thread &other = thread[first + l];
     if (other.wait == AT_COLLECTIVE)
       complete(warp, other.kind, other.mask);
