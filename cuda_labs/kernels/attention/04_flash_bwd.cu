@@ -109,7 +109,6 @@ extern "C" __global__ void __launch_bounds__(256)
       }
     }
   }
-#pragma unroll
   for (int e = 0; e < KEYS * WIDTH; ++e) {
     int b = e / WIDTH, c = e % WIDTH, j = j0 + ty + 16 * b, h = tx + 16 * c;
     if (j < m && h < d) {

@@ -103,7 +103,6 @@ extern "C" __global__ void __launch_bounds__(256)
       }
     }
   }
-#pragma unroll
   for (int e = 0; e < MINE * WIDTH; ++e) {
     int a = e / WIDTH, b = e % WIDTH, i = i0 + ty + 16 * a, h = tx + 16 * b;
     if (i < n && h < d) {

@@ -1,0 +1,71 @@
+"""Attention as torch's autograd differentiates it: what kernels are judged by."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from cuda_labs import Kernel, flash
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, *, causal=False, scale=None) -> Tensor:
+    """softmax(s Q Kᵀ) V with the whole matrix; 0 for a query that sees no key."""
+    n, m = q.shape[-2], k.shape[-2]
+    scores = (q @ k.mT) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if not causal:
+        return torch.softmax(scores, -1) @ v
+    sees = torch.ones(n, m, dtype=torch.bool).tril(m - n)
+    blind = ~sees.any(1, keepdim=True)
+    # What a blind row's softmax is taken of must not reach its gradient.
+    p = torch.softmax(scores.masked_fill(~(sees | blind), -torch.inf), -1)
+    return p.masked_fill(blind, 0.0) @ v
+
+
+def gradients(q, k, v, do, *, causal=False, scale=None):
+    """(dq, dk, dv) in float64, by autograd through the whole matrix."""
+    x = [torch.tensor(a).double().requires_grad_() for a in (q, k, v)]
+    o = attend(*x, causal=causal, scale=scale)
+    found = torch.autograd.grad(o, x, torch.tensor(do).double())
+    return [g.numpy() for g in found]
+
+
+def fused_gradients(q, k, v, do, *, causal=False, scale=None):
+    """(dq, dk, dv) by torch's own fused attention, in the precision of q.
+
+    Queries that see no key are left out: torch is not asked about them.
+    """
+    n, m = q.shape[1], k.shape[1]
+    start = max(n - m, 0) if causal else 0
+    x = [torch.tensor(a)[None].requires_grad_() for a in (q[:, start:], k, v)]
+    mask = torch.ones(n - start, m, dtype=torch.bool)
+    mask = mask.tril(m - (n - start)) if causal else None
+    o = scaled_dot_product_attention(*x, attn_mask=mask, scale=scale)
+    grads = torch.autograd.grad(o, x, torch.tensor(do[:, start:])[None])
+    dq, dk, dv = (g[0].double().numpy() for g in grads)
+    return [np.pad(dq, ((0, 0), (start, 0), (0, 0))), dk, dv]
+
+
+def problem(shape, seed=0, dtype=np.float32, size=1.0):
+    """q, k, v and do for (heads, n, m, d); the logits have the deviation `size`."""
+    heads, n, m, d = shape
+    rng = np.random.default_rng(seed)
+    shapes = ((heads, n, d), (heads, m, d), (heads, m, d), (heads, n, d))
+    q, k, v, do = (rng.standard_normal(s).astype(dtype) for s in shapes)
+    return (q * dtype(size), k, v, do)
+
+
+def damage(monkeypatch, file: str, right: str, wrong: str) -> None:
+    """Until the end of the test, `flash.kernel` gives this file with a mistake."""
+    intact = flash.kernel
+
+    def kernel(folder, name, *options, checked=True):
+        k = intact(folder, name, *options, checked=checked)
+        if name != file:
+            return k
+        assert right in k.source, (file, right)
+        source = k.source.replace(right, wrong)
+        return Kernel(source, k.name, checked=checked, options=options)
+
+    monkeypatch.setattr(flash, "kernel", kernel)
