@@ -10,7 +10,8 @@ many runs between CUDA events with an empty L2 cache, TF32 is off, sizes are odd
 well as round, and each result is compared with the float64 reference first: at the
 sizes of the tests always, at the size that is timed where the reference is cheap
 enough. Attention is compared with every backend that PyTorch has for the tensors, by
-name. The result is printed and written to ``benchmarks/results/gpu.json``.
+name, and once more as a whole in the parts "flash", "flash_backward" and "decode".
+The result is printed and written to ``benchmarks/results/gpu.json``.
 """
 
 from __future__ import annotations
@@ -25,17 +26,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import gpu_attention
 import gpu_library
 import numpy as np
 import record
 
 from cuda_labs import bench, ladders, roofline, work
-from cuda_labs.clock import Clock, EventClock, measure
+from cuda_labs.clock import Clock, EventClock, Timing, measure
 from cuda_labs.roofline import Machine
 
 RESULTS = record.RESULTS / "gpu.json"
 PACKAGES = ("torch", "cupy-cuda13x", "numpy", "nvidia-cuda-nvrtc")
-REFERENCE_LIMIT = 3e11  # operations that the float64 reference may take at most
+# Operations that the float64 reference may take at most; that of attention holds
+# whole matrices of scores.
+REFERENCE_LIMIT = {"attention": 1e10}
+DEFAULT_LIMIT = 3e11
 
 # Fractions of the library's speed that are aimed at on an H200, by ladder or rung;
 # the best rung of a ladder counts.
@@ -48,6 +53,9 @@ GOALS = {
     "matmul:06_wmma": 0.35,
     "matmul:07_mma": 0.55,
     "matmul:08_wgmma": 0.9,
+    "attention:05_wmma": 0.35,
+    "flash_backward": 0.6,
+    "decode": 0.9,
 }
 GOALS_BY_SHAPE = {("softmax", (1, 1 << 24)): 2.0}  # one huge row
 
@@ -58,13 +66,15 @@ Row = dict[str, Any]
 class Bench:
     """Where things run: the clock, the machine's roofs, and who moves an array there.
 
-    shapes: the sizes to time for a rung; options: those of `clock.measure`.
+    shapes: the sizes to time for a rung; attention: those of its parts; options:
+    those of `clock.measure`.
     """
 
     clock: Clock
     machine: Machine
     mover: Callable[[Any], Any]
     shapes: Callable[[ladders.Rung], tuple[tuple[int, ...], ...]]
+    attention: gpu_attention.Shapes
     options: dict[str, Any]
 
 
@@ -79,7 +89,7 @@ def parts() -> list[str]:
             for rung in ladders.rungs(name, gpu_only=True)
             if rung not in plain
         ]
-    return found
+    return [*found, *gpu_attention.PARTS]
 
 
 def rungs_of(part: str) -> tuple[str, list[str]]:
@@ -89,27 +99,31 @@ def rungs_of(part: str) -> tuple[str, list[str]]:
 
 
 def run(part: str, there: Bench) -> Iterator[Row]:
-    """Measure the rungs of a part; a rung that fails gives a row that says how."""
+    """Measure a part; what fails gives a row that says how."""
+    if part in gpu_attention.PARTS:
+        yield from whole(part, there)
+        return
     operation, names = rungs_of(part)
     for name in names:
         rung = ladders.load(operation, name)
-        reason = there.machine.refuses(rung.operation.gpu_only.get(name, ""))
+        head: Row = {"operation": operation, "rung": name}
+        reason = there.machine.refuses(ladders.least(operation, name))
         if reason:
-            yield {"operation": operation, "rung": name, "skipped": reason}
+            yield head | {"skipped": reason}
             continue
         try:
             worst = tested(rung, there)
         except Exception as error:  # a wrong kernel must not end the run
-            yield {"operation": operation, "rung": name, "failed": _words(error)}
+            yield head | {"failed": _words(error)}
             continue
         for shape in there.shapes(rung):
-            head = {"operation": operation, "rung": name, "shape": list(shape)}
+            here = head | {"shape": list(shape)}
             try:
-                yield head | {"worst of the tests": worst} | timed(rung, shape, there)
+                yield here | {"worst of the tests": worst} | timed(rung, shape, there)
             except ValueError as error:  # a size that the rung does not take
-                yield head | {"skipped": _words(error)}
+                yield here | {"skipped": _words(error)}
             except Exception as error:
-                yield head | {"failed": _words(error)}
+                yield here | {"failed": _words(error)}
 
 
 def tested(rung: ladders.Rung, there: Bench) -> float:
@@ -128,27 +142,60 @@ def timed(rung: ladders.Rung, shape: tuple[int, ...], there: Bench) -> Row:
     inputs = bench.moved(host, there.mover)
     plan = rung.operation.plan(rung.name, inputs)
     asked = work.of(rung, inputs, plan)
+    name = rung.operation.name
     worst = None
-    if asked.flops <= REFERENCE_LIMIT:
+    if asked.flops <= REFERENCE_LIMIT.get(name, DEFAULT_LIMIT):
         worst = rung.check(bench.launch(rung, plan), *host).worst
     del plan
     row = bench.timed(rung, shape, inputs, there.clock, there.machine, **there.options)
+    dtype = str(next(x.dtype for x in inputs if getattr(x, "ndim", 0)))
+    peers = gpu_library.peers(name, rung.name, inputs)
+    return {"dtype": dtype, "worst": worst} | beside(
+        row.timing, row.place, peers, there
+    )
+
+
+def whole(part: str, there: Bench) -> Iterator[Row]:
+    """The rows of forward, backward or decoding as a whole."""
+    worst = 0.0
+    try:
+        for case in gpu_attention.cases(part, gpu_attention.TINY, there.mover):
+            found = gpu_attention.agrees(case.run(), case.exact(), case.dtype)
+            worst = max(worst, found)
+        for case in gpu_attention.cases(part, there.attention, there.mover):
+            timing = measure(there.clock, case.run, **there.options)
+            place = roofline.place(
+                timing.median, case.nbytes, case.flops, there.machine, case.unit
+            )
+            yield {
+                "operation": part,
+                "rung": case.name,
+                "shape": list(case.shape),
+                "dtype": case.dtype,
+                "worst of the tests": worst,
+            } | beside(timing, place, case.peers, there)
+    except Exception as error:
+        yield {"operation": part, "rung": "", "failed": _words(error)}
+
+
+def beside(
+    timing: Timing, place: roofline.Place, peers: gpu_library.Peers, there: Bench
+) -> Row:
+    """A time and its place, with the times of the peers and the best of them."""
     found = {
         name: measure(there.clock, peer, **there.options).median
-        for name, peer in gpu_library.peers(rung.operation.name, inputs).items()
+        for name, peer in peers.items()
     }
     best = min(found, key=lambda name: found[name], default=None)
     return {
-        "dtype": str(next(x.dtype for x in inputs if getattr(x, "ndim", 0))),
-        **asdict(row.timing),
-        "worst": worst,
-        "GB/s": row.place.bytes_rate / 1e9,
-        "TFLOP/s": row.place.flop_rate / 1e12,
-        "FLOP/byte": row.place.intensity,
-        "bound": row.place.bound,
-        "of roof": row.place.share,
+        **asdict(timing),
+        "GB/s": place.bytes_rate / 1e9,
+        "TFLOP/s": place.flop_rate / 1e12,
+        "FLOP/byte": place.intensity,
+        "bound": place.bound,
+        "of roof": place.share,
         "library": best,
-        "fraction": found[best] / row.timing.median if best else None,
+        "fraction": found[best] / timing.median if best else None,
         "peers": found,
     }
 
@@ -180,7 +227,7 @@ def verdicts(rows: list[Row]) -> list[Row]:
 
 def line(row: Row) -> str:
     """A row in words."""
-    head = f"{row['operation']:11}{row['rung']:19}"
+    head = f"{row['operation']:15}{row['rung']:20}"
     for word in ("skipped", "failed"):
         if word in row:
             return f"{head}{row.get('shape', '')!s:22} {word}: {row[word]}"
@@ -204,7 +251,14 @@ def on_gpu(cupy: Any) -> Bench:
     gpu_library.full_precision()
     clock = EventClock(cupy)
     machine = roofline.of_device(clock, cupy)
-    return Bench(clock, machine, cupy.asarray, lambda rung: work.sizes(rung).gpu, {})
+    return Bench(
+        clock,
+        machine,
+        cupy.asarray,
+        lambda rung: work.sizes(rung).gpu,
+        gpu_attention.GPU,
+        {},
+    )
 
 
 def about_gpu(cupy: Any) -> dict[str, Any]:

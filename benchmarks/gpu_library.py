@@ -38,9 +38,12 @@ def tensor(array: Any) -> Tensor:
     return torch.from_dlpack(array)
 
 
-def peers(operation: str, inputs: tuple[Any, ...]) -> Peers:
-    """Library functions by name; none for an operation that no library has."""
-    make = _PEERS.get(operation)
+def peers(operation: str, rung: str, inputs: tuple[Any, ...]) -> Peers:
+    """Library functions by name, for a rung that has a peer of its own or its ladder.
+
+    None for what no library has.
+    """
+    make = _PEERS.get((operation, rung), _PEERS.get(operation))
     return {} if make is None else make(*inputs)
 
 
@@ -99,7 +102,14 @@ def _cupy(name: str, array: Any, run: Callable[[Any], object]) -> Peers:
     return {f"cupy.{name}": lambda: run(cupy)}
 
 
-_PEERS: dict[str, Callable[..., Peers]] = {
+def _attention(causal: bool) -> Callable[..., Peers]:
+    def make(q: Any, k: Any, v: Any) -> Peers:
+        return attention_forward(tensor(q), tensor(k), tensor(v), causal)
+
+    return make
+
+
+_PEERS: dict[str | tuple[str, str], Callable[..., Peers]] = {
     "vector_add": _vector_add,
     "transpose": _transpose,
     "reduction": _reduction,
@@ -107,6 +117,10 @@ _PEERS: dict[str, Callable[..., Peers]] = {
     "histogram": _histogram,
     "matmul": _matmul,
     "softmax": _softmax,
+    "attention": _attention(False),
+    ("attention", "03_flash_fwd_causal"): _attention(True),
+    # Half of a backward pass; the whole is in gpu_attention.py.
+    ("attention", "04_flash_bwd"): lambda *_: {},
 }
 
 
@@ -117,7 +131,7 @@ def attention_forward(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Peers:
     """SDPA with each backend that takes these tensors, (heads, n, d).
 
     Causal here means bottom-right alignment, which SDPA's flag is for n = m alone;
-    other shapes are not compared. Grouped heads are widened before the clock runs.
+    other shapes are not compared.
     """
     if causal and q.shape[-2] != k.shape[-2]:
         return {}
@@ -156,8 +170,6 @@ def attention_backward(
 
 
 def _batched(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    groups = q.shape[0] // k.shape[0]
-    k, v = (x.repeat_interleave(groups, 0) if groups > 1 else x for x in (k, v))
     return q.unsqueeze(0), k.unsqueeze(0), v.unsqueeze(0)
 
 

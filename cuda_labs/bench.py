@@ -139,7 +139,7 @@ def gpu_lines(
         )
         for name in names:
             rung = ladders.load(operation, name)
-            reason = machine.refuses(rung.operation.gpu_only.get(name, ""))
+            reason = machine.refuses(ladders.least(operation, name))
             if reason:
                 yield f"  {name:18}{'-':>12}   {reason}"
                 continue

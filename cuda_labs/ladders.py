@@ -95,6 +95,12 @@ def rungs(operation: str, *, gpu_only: bool = False) -> tuple[str, ...]:
     return tuple(name for name in names if gpu_only or name not in apart)
 
 
+def least(operation: str, rung: str) -> str:
+    """The least architecture that a rung needs: "" unless it is for GPUs alone."""
+    _known(operation)
+    return OPERATIONS[operation].gpu_only.get(rung, "")
+
+
 @lru_cache(maxsize=128)
 def load(operation: str, rung: int | str, *, checked: bool = True) -> Rung:
     """A rung by its number, from 1, or its name; also one for GPUs alone.
@@ -110,8 +116,8 @@ def load(operation: str, rung: int | str, *, checked: bool = True) -> Rung:
         raise ValueError(f"rung: one of {', '.join(names)}, got {rung!r}")
     path = FOLDER / operation / f"{found[0]}.cu"
     # "sm_90a" is an architecture of its own; "sm_80" means that or a later one.
-    least = OPERATIONS[operation].gpu_only.get(found[0], "")
-    arch = least if least.endswith("a") else None
+    wanted = least(operation, found[0])
+    arch = wanted if wanted.endswith("a") else None
     kernel = Kernel.from_file(path, checked=checked, arch=arch)
     own = OPERATIONS[operation]
     return Rung(own.variants.get(found[0], own), found[0], kernel)
