@@ -8,8 +8,8 @@
 //             most HEAD; HEAD in multiples of 32, ROWS and COLS of 16.
 // Traffic     a head: n d ceil(m / COLS) + m d ceil(n / ROWS) elements loaded,
 //             n m stored.
-// Change      attention 2's loop, cut after the product: the scores of all pairs
-//             go to global memory, for softmax and the second product to read.
+// Change      attention 2's loop, cut after the product: the scores of all
+//             pairs go to global memory, for softmax and the second product.
 //             With CAUSAL = 1 key j > i + m - n gets minus infinity.
 #ifndef HEAD
 #define HEAD 64

@@ -1,15 +1,15 @@
 // attention in three kernels, third: probabilities times values.
 //
 // Index map   block (x, h) owns the output of ROWS queries of head h and walks
-//             along the keys in tiles of COLS. Thread (tx, ty) owns the rows ty,
-//             ty + 16, ... and the columns tx, tx + 8, ... of it.
+//             along the keys in tiles of COLS. Thread (tx, ty) owns the rows
+//             ty, ty + 16, ... and the columns tx, tx + 8, ... of it.
 // Shared      dynamic, sizeof(Tiles): ROWS (COLS + 8) + COLS HEAD elements
 // Launch      block (8, 16), grid (ceil(n / ROWS), heads); d at most HEAD; HEAD
 //             and COLS in multiples of 32, ROWS of 16.
 // Traffic     a head: n m elements of p and m d ceil(n / ROWS) of v loaded, n d
 //             stored.
-// Change      the second half of attention 2's loop: p comes from global memory,
-//             where softmax left it.
+// Change      the second half of attention 2's loop: p comes from global
+//             memory, where softmax left it.
 #ifndef HEAD
 #define HEAD 64
 #endif

@@ -1,7 +1,7 @@
 // softmax 2: a warp takes a row.
 //
-// Index map   warp w of the grid owns row w; lane l takes the columns l, l + 32,
-//             l + 64, ...
+// Index map   warp w of the grid owns row w; lane l takes the columns l,
+//             l + 32, l + 64, ...
 // Shared      none
 // Launch      block 128, grid ceil(rows / 4).
 // Traffic     three loads and a store of every element, as before, but a

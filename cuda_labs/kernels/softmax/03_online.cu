@@ -3,14 +3,14 @@
 // Index map   as before: warp w owns row w, lane l the columns l, l + 32, ...
 // Shared      none
 // Launch      block 128, grid ceil(rows / 4).
-// Traffic     two loads and a store of every element instead of three and one.
+// Traffic     two loads and a store of every element, not three and one.
 // Change      each lane keeps (most, sum) of what it has seen, where sum is
 //             measured from most. When a larger value comes, the old sum is
-//             multiplied by exp(old most - new most). Lanes are brought together
-//             by the same rule: both sums are measured from the larger maximum.
+//             multiplied by exp(old most - new most). Lanes come together by
+//             the same rule: both sums are measured from the larger maximum.
 //
-// A pair that has seen nothing is (minus infinity, 0). The factor must be 1, not
-// exp(inf - inf), when two such pairs meet.
+// A pair that has seen nothing is (minus infinity, 0). When two of them meet the
+// factor must be 1, not exp(inf - inf).
 __device__ float rescale(float old_most, float new_most) {
   return old_most == new_most ? 1.0f : expf(old_most - new_most);
 }
