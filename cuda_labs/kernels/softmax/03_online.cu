@@ -9,8 +9,8 @@
 //             multiplied by exp(old most - new most). Lanes come together by
 //             the same rule: both sums are measured from the larger maximum.
 //
-// A pair that has seen nothing is (minus infinity, 0). When two of them meet the
-// factor must be 1, not exp(inf - inf).
+// A pair that has seen nothing is (minus infinity, 0). When two of them meet,
+// the factor must be 1, not exp(inf - inf).
 __device__ float rescale(float old_most, float new_most) {
   return old_most == new_most ? 1.0f : expf(old_most - new_most);
 }
