@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 
 from cuda_labs import flash
-from cuda_labs.plans import filled, up
+from cuda_labs.kernel import Kernel
+from cuda_labs.plans import Launch, filled, up
+from cuda_labs.sim.profile import Profile
 
 
 def split_kv(q: Any, k: Any, v: Any, *, splits: int, scale: float | None = None) -> Any:
@@ -54,26 +56,8 @@ def partials(
     has o = 0 and lse = −inf. Raises ValueError or TypeError for arguments that
     do not fit, `KernelError` when the launch fails.
     """
-    heads, group, m, d = _check(q, k, v)
-    _whole("splits", splits)
-    s = 1.0 / math.sqrt(d) if scale is None else float(scale)
-    if not math.isfinite(s):
-        raise ValueError(f"scale: a finite number, got {scale}")
-    dtype = np.dtype(q.dtype)
-    head = 32 * up(d, 32)
-    served = _served(group, head, dtype)
-    run = flash.kernel(
-        "attention",
-        "decode_split_kv",
-        _real(dtype),
-        f"-DHEAD={head}",
-        f"-DGROUP={served}",
-    )
-    o = filled(q, (splits, heads, 1, d), dtype, np.nan)
-    lse = filled(q, (splits, heads, 1), dtype, np.nan)
-    grid = (splits, heads // group, up(group, served))
-    sizes = (np.int32(group), np.int32(m), np.int32(d), dtype.type(s))
-    run(grid, (128,), (q, k, v, o, lse, *sizes), timeout=flash.TIMEOUT)
+    (run, launch), o, lse = _split(q, k, v, splits, scale)
+    run(launch.grid, launch.block, launch.args, timeout=flash.TIMEOUT)
     return o, lse
 
 
@@ -86,6 +70,45 @@ def merge(o: Any, lse: Any) -> tuple[Any, Any]:
     rounding. Returns o, (*rows, d), and lse, (*rows). Raises ValueError or
     TypeError for arrays that do not fit.
     """
+    (run, launch), out, total = _join(o, lse)
+    run(launch.grid, launch.block, launch.args, timeout=flash.TIMEOUT)
+    return out, total
+
+
+def profile(
+    q: Any, k: Any, v: Any, *, splits: int, scale: float | None = None
+) -> dict[str, Profile]:
+    """Profiles of the two launches of `split_kv`, by the name of the file.
+
+    Arguments as of `partials`, all NumPy.
+    """
+    (first, one), o, lse = _split(q, k, v, splits, scale)
+    found = first.profile(one.grid, one.block, one.args, timeout=flash.TIMEOUT)
+    (second, two), _, _ = _join(o, lse)
+    last = second.profile(two.grid, two.block, two.args, timeout=flash.TIMEOUT)
+    return {"decode_split_kv": found, "decode_merge": last}
+
+
+def _split(
+    q: Any, k: Any, v: Any, splits: int, scale: float | None
+) -> tuple[tuple[Kernel, Launch], Any, Any]:
+    heads, group, m, d = _check(q, k, v)
+    _whole("splits", splits)
+    s = 1.0 / math.sqrt(d) if scale is None else float(scale)
+    if not math.isfinite(s):
+        raise ValueError(f"scale: a finite number, got {scale}")
+    dtype, head = np.dtype(q.dtype), 32 * up(d, 32)
+    served = _served(group, head, dtype)
+    macros = (_real(dtype), f"-DHEAD={head}", f"-DGROUP={served}")
+    o = filled(q, (splits, heads, 1, d), dtype, np.nan)
+    lse = filled(q, (splits, heads, 1), dtype, np.nan)
+    grid = (splits, heads // group, up(group, served))
+    sizes = (np.int32(group), np.int32(m), np.int32(d), dtype.type(s))
+    launch = Launch(grid, (128,), (q, k, v, o, lse, *sizes))
+    return (flash.kernel("attention", "decode_split_kv", *macros), launch), o, lse
+
+
+def _join(o: Any, lse: Any) -> tuple[tuple[Kernel, Launch], Any, Any]:
     if o.ndim < 2 or 0 in o.shape:
         raise ValueError(f"o: (parts, *rows, d) without a zero, got {o.shape}")
     if lse.shape != o.shape[:-1]:
@@ -97,9 +120,9 @@ def merge(o: Any, lse: Any) -> tuple[Any, Any]:
     total = filled(o, lse.shape[1:], o.dtype, np.nan)
     rows = math.prod(o.shape[1:-1])
     sizes = (np.int32(o.shape[0]), np.int32(rows), np.int32(o.shape[-1]))
+    launch = Launch((rows,), (128,), (o, lse, out, total, *sizes))
     run = flash.kernel("attention", "decode_merge", _real(np.dtype(o.dtype)))
-    run((rows,), (128,), (o, lse, out, total, *sizes), timeout=flash.TIMEOUT)
-    return out, total
+    return (run, launch), out, total
 
 
 def _served(group: int, head: int, dtype: np.dtype[Any]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -47,7 +49,7 @@ def fused_gradients(q, k, v, do, *, causal=False, scale=None):
     return [np.pad(dq, ((0, 0), (start, 0), (0, 0))), dk, dv]
 
 
-def problem(shape, seed=0, dtype=np.float32, size=1.0):
+def problem(shape, seed=0, dtype: Any = np.float32, size=1.0):
     """q, k, v and do for (heads, n, m, d); the logits have the deviation `size`."""
     heads, n, m, d = shape
     rng = np.random.default_rng(seed)

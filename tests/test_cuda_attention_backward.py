@@ -310,8 +310,8 @@ def test_what_backward_does_not_take() -> None:
 
 def test_the_truth_is_attention() -> None:
     q, k, v, _ = problem((2, 9, 12, 5), 18, np.float64)
-    tensors = [torch.from_numpy(x) for x in (q, k, v)]
-    plain = torch.nn.functional.scaled_dot_product_attention(*tensors)
+    a, b, c = tensors = [torch.from_numpy(x) for x in (q, k, v)]
+    plain = torch.nn.functional.scaled_dot_product_attention(a, b, c)
     assert torch.allclose(attend(*tensors), plain, rtol=1e-12)
     o = reference.attention(q, k, v, causal=True)[0]
     assert np.allclose(attend(*tensors, causal=True).numpy(), o, rtol=1e-12)
