@@ -17,7 +17,15 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("book", "samplers", "overhead", "likelihood", "digits", "checkerboard")
+PARTS = (
+    "book",
+    "samplers",
+    "overhead",
+    "likelihood",
+    "digits",
+    "checkerboard",
+    "attention",
+)
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from cuda_labs import attention, flash, flash_backward
 
 
-def tensors(*shapes, dtype=torch.float64, seed=0):
+def tensors(*shapes, dtype=torch.float64, seed=0) -> Any:
     g = torch.Generator().manual_seed(seed)
     return tuple(
         torch.randn(s, generator=g, dtype=dtype).requires_grad_() for s in shapes
@@ -71,9 +71,9 @@ def test_gradcheck_of_grouped_heads_in_batches() -> None:
 )
 def test_in_place_of_scaled_dot_product_attention(q, k, options, dtype) -> None:
     ours, theirs = (tensors(q, k, k, dtype=dtype, seed=1) for _ in range(2))
-    options = {"attn_mask": None, "dropout_p": 0.0, **options}
-    got = attention(*ours, **options)
-    want = scaled_dot_product_attention(*theirs, **options)
+    given: Any = {"attn_mask": None, "dropout_p": 0.0, **options}
+    got = attention(*ours, **given)
+    want = scaled_dot_product_attention(*theirs, **given)
     tight = 1e-5 if dtype == torch.float32 else 1e-12
     torch.testing.assert_close(got, want, rtol=tight, atol=tight)
     weights = torch.randn(got.shape, dtype=dtype)
@@ -182,12 +182,12 @@ def test_a_second_derivative_is_refused() -> None:
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(change, error, what) -> None:
-    given: dict[str, Any] = {
+    good = {
         "q": torch.zeros(2, 3, 4),
         "k": torch.zeros(2, 4, 4),
         "v": torch.zeros(2, 4, 4),
     }
-    given.update(change)
+    given: Any = {**good, **change}
     with pytest.raises(error, match=what):
         attention(**given)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cuda_labs import reference, tiled
 
 
-def tensors(n, m, d=5, e=None, lead=(2,), dtype=torch.float64, seed=0):
+def tensors(n, m, d=5, e=None, lead=(2,), dtype=torch.float64, seed=0) -> Any:
     g = torch.Generator().manual_seed(seed)
     shapes = ((n, d), (m, d), (m, e or d))
     return tuple(
@@ -111,6 +114,24 @@ class Largest(TorchDispatchMode):
             if isinstance(x, torch.Tensor):
                 self.numbers = max(self.numbers, x.untyped_storage().nbytes() // 8)
         return result
+
+
+def test_the_benchmark_compares_what_is_equal() -> None:
+    path = Path(__file__).parents[1] / "benchmarks" / "attention.py"
+    sys.path.insert(0, str(path.parent))
+    try:
+        bench = runpy.run_path(str(path))
+    finally:
+        sys.path.remove(str(path.parent))
+    assert bench["agree"](100) < 1e-5
+    seconds = bench["times"]("forward", 64, 1)
+    assert list(seconds) == ["naive", "tiled", "sdpa"]
+    row = {"pass": "forward", "n": bench["JUDGED"]}
+    row["seconds"] = {"naive": 9.0, "tiled": 3.0, "sdpa": 2.0}
+    row["bytes"] = {"naive": 100, "tiled": 4, "sdpa": 1}
+    assert bench["ratios"]([row]) == {
+        "forward": {"tiled time / sdpa time": 1.5, "tiled memory / naive memory": 0.04}
+    }
 
 
 def test_nothing_larger_than_a_tile_or_an_input_is_made() -> None:
