@@ -40,15 +40,8 @@ def conditional_velocity(path: GaussianPath, x0: State, eps: State, t: Time) -> 
     x0, eps (B, *S), t () or (B,). Raises ValueError where a rate is infinite (VP and a
     table of betas at t = 0), and for shapes that do not fit.
     """
-    path = check_is_path(path)
     x0, eps = _pair(x0, eps)
-    alpha_rate, sigma_rate = path.rates(time_like(t, x0))
-    if not holds(alpha_rate.isfinite() & sigma_rate.isfinite()):
-        raise ValueError(
-            f"t must be where the path {path.name} has finite rates; alpha' or sigma' "
-            "is infinite at one of the given t (take t > 0)"
-        )
-    return expand_like(alpha_rate, x0) * x0 + expand_like(sigma_rate, x0) * eps
+    return _moved(path, x0, eps, time_like(t, x0))[1]
 
 
 def interpolate(
@@ -106,8 +99,9 @@ def flow_matching_loss(
     Raises ValueError for a network whose output has not the shape of its input, where
     a rate or the weight is infinite, and for shapes that do not fit.
     """
-    target = conditional_velocity(path, x0, eps, t)
-    return _regression(net, path.mix(x0, eps, t), target, t, weight)
+    x0, eps = _pair(x0, eps)
+    t = time_like(t, x0)
+    return _regression(net, *_moved(path, x0, eps, t), t, weight)
 
 
 def interpolant_loss(
@@ -125,17 +119,33 @@ def interpolant_loss(
     not be normal. net, weight and errors as in `flow_matching_loss`.
     """
     x_t, target = interpolate(interpolant, x0, eps, t)
-    return _regression(net, x_t, target, t, weight)
+    return _regression(net, x_t, target, time_like(t, x_t), weight)
+
+
+def _moved(
+    path: GaussianPath, x0: Tensor, eps: Tensor, t: Tensor
+) -> tuple[Tensor, Tensor]:
+    """x_t of a pair and its velocity, at a time that fits."""
+    (alpha, alpha_rate), (sigma, sigma_rate) = check_is_path(path)._moving(t)
+    if not holds(alpha_rate.isfinite() & sigma_rate.isfinite()):
+        raise ValueError(
+            f"t must be where the path {path.name} has finite rates; alpha' or sigma' "
+            "is infinite at one of the given t (take t > 0)"
+        )
+    a, s, a_rate, s_rate = (
+        expand_like(c, x0) for c in (alpha, sigma, alpha_rate, sigma_rate)
+    )
+    return a * x0 + s * eps, a_rate * x0 + s_rate * eps
 
 
 def _regression(
     net: Callable[[Tensor, Tensor], Tensor],
     x_t: Tensor,
     target: Tensor,
-    t: Tensor | float,
+    t: Tensor,
     weight: TimeWeight | None,
 ) -> Tensor:
-    t = time_like(t, x_t).to(x_t.dtype).expand(len(x_t))
+    t = t.to(x_t.dtype).expand(len(x_t))
     out = net(x_t, t)
     if not isinstance(out, Tensor) or out.shape != x_t.shape:
         raise ValueError(

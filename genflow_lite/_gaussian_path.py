@@ -1,8 +1,8 @@
 """The one definition of a Gaussian path, x_t = α_t x0 + σ_t ε.
 
 A path is a pair of functions (α, σ) on [0, 1], and t = 0 is data, t = 1 noise. Every
-other quantity follows from the pair, and its derivatives come from `torch.func`, not
-from formulas written a second time:
+other quantity follows from the pair, and its derivatives come from automatic
+differentiation, not from formulas written a second time:
 
     drift       f_t  = α̇_t / α_t
     diffusion   g_t² = d(σ_t²)/dt − 2 f_t σ_t²
@@ -20,8 +20,8 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vjp
 
+from genflow_lite._rates import with_rate
 from genflow_lite._reversed_clock import ReversedClock
 from genflow_lite._shapes import (
     Curve,
@@ -64,20 +64,8 @@ def _checked(function: object, name: str) -> TimeFunction:
 
 
 def _with_rate(function: TimeFunction, t: Tensor) -> tuple[Tensor, Tensor]:
-    """An elementwise function and its derivative at a checked t, by autodiff.
-
-    The Jacobian is diagonal, so its product with ones is the derivative from either
-    side. Reverse mode comes first because forward mode is several times slower where
-    tensors meet Python numbers, and solvers ask at every step. Where a derivative
-    is infinite, reverse mode may meet 0·∞; there forward mode decides.
-    """
-    function = getattr(function, "unchecked", function)
-    ones = torch.ones_like(t)
-    value, pull = vjp(function, t)[:2]
-    (rate,) = pull(ones)
-    if not holds(rate.isfinite()):
-        value, rate = jvp(function, (t,), (ones,))[:2]
-    return value, rate
+    """A function of a path and its derivative at a time that is checked already."""
+    return with_rate(getattr(function, "unchecked", function), t)
 
 
 @final
@@ -151,8 +139,12 @@ class GaussianPath:
 
         On VP and on a table of betas σ̇ is infinite at t = 0; see `sigma_sq_rate`.
         """
-        t = check_time(t)
-        return _with_rate(self.alpha, t)[1], _with_rate(self.sigma, t)[1]
+        (_, alpha_rate), (_, sigma_rate) = self._moving(check_time(t))
+        return alpha_rate, sigma_rate
+
+    def _moving(self, t: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """(α, α̇) and (σ, σ̇) at a time that is checked already."""
+        return _with_rate(self.alpha, t), _with_rate(self.sigma, t)
 
     def sigma_sq_rate(self, t: Instant) -> Curve:
         """d(σ_t²)/dt, in the shape of t; finite at both ends of every named path."""
