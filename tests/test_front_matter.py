@@ -67,7 +67,7 @@ def test_reference_lists_the_face_of_cuda_labs() -> None:
     page = text("api.md")
     package = import_module("cuda_labs")
     for name in package.__all__:
-        directives = "|".join(("class", "exception", "module"))
+        directives = "|".join(("class", "exception", "function", "module"))
         assert re.search(
             rf"^\.\. auto(?:{directives}):: cuda_labs\.{name}$", page, re.M
         )
