@@ -19,10 +19,10 @@ from cuda_labs.roofline import Machine
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
-import gpu  # noqa: E402
-import gpu_attention  # noqa: E402
-import gpu_library  # noqa: E402
-import record  # noqa: E402
+import gpu  # pyright: ignore[reportMissingImports] # noqa: E402
+import gpu_attention  # pyright: ignore[reportMissingImports] # noqa: E402
+import gpu_library  # pyright: ignore[reportMissingImports] # noqa: E402
+import record  # pyright: ignore[reportMissingImports] # noqa: E402
 
 OURS, THEIRS = 4e-6, 3e-6
 

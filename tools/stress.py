@@ -1,25 +1,33 @@
 """The long runs: the book twice over, fuzzing, and mutation of the package.
 
-    python tools/stress.py                        all three
+    python tools/stress.py                        all four
     python tools/stress.py fuzz mutation --minutes 30
+    python tools/stress.py kernels --kernels 5000
 
 The book is run twice in parallel and must print the same both times; the property
 tests draw forty times as many examples, new ones each time; the share of mutants that
-are killed is reported (see tools/mutate.py).
+are killed is reported (see tools/mutate.py); damaged CUDA kernels run through each of
+the simulator's compilers, and what becomes of them is written to
+``benchmarks/results/kernel_mutants.json`` (see tools/kernel_mutants.py).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTEST = [sys.executable, "-m", "pytest", "-q", "--color=no", "-n", "2"]
-PARTS = ("book", "fuzz", "mutation")
+PARTS = ("book", "fuzz", "mutation", "kernels")
+MUTANTS = ROOT / "benchmarks" / "results" / "kernel_mutants.json"
 
 
 def book() -> int:
@@ -41,11 +49,36 @@ def mutation(minutes: float, seed: int) -> int:
     return subprocess.call([*command, "--seed", str(seed)], cwd=ROOT)
 
 
+def kernels(count: int, seed: int, written: Path = MUTANTS) -> int:
+    """Damaged kernels, `count` through each compiler that is here, side by side."""
+    compilers = ["g++"] if shutil.which("g++") else []
+    compilers += ["zig"] if importlib.util.find_spec("ziglang") else []
+    with tempfile.TemporaryDirectory() as folder:
+        running = {}
+        for name in compilers:
+            path = Path(folder) / f"{name}.json"
+            command = [sys.executable, "tools/kernel_mutants.py", "--profile"]
+            command += ["--count", str(count), "--seed", str(seed), "--json", str(path)]
+            env = os.environ | {"CUDA_LABS_CXX": name}
+            running[name] = path, subprocess.Popen(command, cwd=ROOT, env=env)
+        failed = [name for name, (_, process) in running.items() if process.wait()]
+        found = {
+            name: json.loads(path.read_text("utf-8"))
+            for name, (path, _) in running.items()
+            if name not in failed
+        }
+    text = json.dumps({"compilers": found}, indent=2)
+    written.write_text(text + "\n", encoding="utf-8")
+    print(f"written to {written}; failed: {', '.join(failed) or 'none'}")
+    return int(bool(failed) or not found)
+
+
 def main() -> int:
     """The command line; 0 when every part passed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--minutes", type=float, default=60.0, help="for the mutants")
+    parser.add_argument("--kernels", type=int, default=5000, help="for each compiler")
     parser.add_argument("--seed", type=int, default=0, help="order of the mutants")
     options = parser.parse_args()
     chosen = options.parts or list(PARTS)
@@ -58,6 +91,8 @@ def main() -> int:
         start = time.perf_counter()
         if part == "mutation":
             status = mutation(options.minutes, options.seed)
+        elif part == "kernels":
+            status = kernels(options.kernels, options.seed)
         else:
             status = {"book": book, "fuzz": fuzz}[part]()
         rows.append((part, status, time.perf_counter() - start))

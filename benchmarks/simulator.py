@@ -1,0 +1,314 @@
+"""The simulator of CUDA kernels beside Numba's, on equal kernels in one run.
+
+    python benchmarks/simulator.py            needs numba-cuda (requirements-peers.txt)
+    python benchmarks/simulator.py --ours     without the comparison
+
+Three kernels, the same algorithm on the same data with the same grid and block:
+vector addition of 1e5 elements, sums in shared memory of 1e5 elements by blocks of 256
+threads, and tiled multiplication of 128 x 128 matrices. Both sides must agree with the
+float64 reference. Numba's simulator (NUMBA_ENABLE_CUDASIM=1) runs in a process of its
+own, once for each kernel after a warm-up on a small one, and its time is processor
+time, which a busy machine does not lengthen. Ours is the median of wall-clock times of
+whole calls with one worker, copies included: in the fast, the checked (default) and the
+profiled build, and from `Kernel(...)` to the first result with an empty cache of
+kernels, so that the compiler runs. The figures of the simulator by itself follow: the
+first call from the cache, the cost of a launch, accesses a second, flash attention. The
+result is printed and written to ``benchmarks/results/simulator.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import record
+
+from cuda_labs import Kernel, check, flash, ladders, reference
+from cuda_labs.sim import build
+
+RESULTS = record.RESULTS / "simulator.json"
+GOALS = {"cold": 250.0, "fast": 5000.0, "checked": 2000.0, "profiled": 1000.0}
+LIMITS = {
+    "first call, cached (s)": 0.050,
+    "first profile, cached (s)": 0.100,
+    "first call of a small kernel, compiled (s)": 0.5,
+    "launch (s)": 0.5e-3,
+    "flash forward 4 x 256 x 64, fast (s)": 0.040,
+    "flash forward 4 x 256 x 64, profiled (s)": 1.2,
+}
+ACCESSES_GOAL = 20e6
+
+BLOCK_SUMS = """
+extern "C" __global__ void block_sums(const float* x, float* out, int n) {
+  __shared__ float part[256];
+  int t = threadIdx.x;
+  int i = blockIdx.x * 256 + t;
+  part[t] = i < n ? x[i] : 0.0f;
+  for (int k = 128; k > 0; k /= 2) {
+    __syncthreads();
+    if (t < k) {
+      part[t] += part[t + k];
+    }
+  }
+  if (t == 0) {
+    out[blockIdx.x] = part[0];
+  }
+}
+"""
+SMALL = 'extern "C" __global__ void one(float* x) { x[threadIdx.x] += 1.0f; }'
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kernel with its launch; the last array among `arrays` is the result."""
+
+    name: str
+    source: str
+    kernel: str
+    grid: tuple[int, ...]
+    block: tuple[int, ...]
+    arrays: tuple[np.ndarray[Any, Any], ...]
+    values: tuple[Any, ...]
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The kernel's arguments."""
+        return (*self.arrays, *self.values)
+
+
+def cases() -> list[Case]:
+    """The three kernels on fixed data."""
+    rng = np.random.default_rng(0)
+    n, side = 100_000, 128
+    x, y = (rng.standard_normal(n, dtype=np.float32) for _ in range(2))
+    a, b = (rng.standard_normal((side, side), dtype=np.float32) for _ in range(2))
+    blocks = -(-n // 256)
+    add, tiled = ladders.load("vector_add", 1), ladders.load("matmul", "03_shared")
+    size, count = np.int32(side), np.int32(n)
+    zeros = np.zeros
+    return [
+        Case(
+            "vector addition, 1e5",
+            add.kernel.source,
+            "vector_add",
+            (blocks,),
+            (256,),
+            (x, y, zeros(n, np.float32)),
+            (count,),
+        ),
+        Case(
+            "sums in shared memory, 1e5 by 256",
+            BLOCK_SUMS,
+            "block_sums",
+            (blocks,),
+            (256,),
+            (x, zeros(blocks, np.float32)),
+            (count,),
+        ),
+        Case(
+            "tiled matrix product, 128",
+            tiled.kernel.source,
+            "matmul",
+            (side // 16, side // 16),
+            (16, 16),
+            (a, b, zeros((side, side), np.float32)),
+            (size, size, size),
+        ),
+    ]
+
+
+def verify(case: Case, result: Any) -> float:
+    """Error over tolerance against the float64 reference; raises `check.Mismatch`."""
+    if case.kernel == "vector_add":
+        return check.agree(result, reference.vector_add(*case.arrays[:2]), k=1).worst
+    if case.kernel == "matmul":
+        a, b = case.arrays[:2]
+        scale = reference.matmul(abs(a), abs(b))
+        return check.agree(result, reference.matmul(a, b), k=128, scale=scale).worst
+    padded = np.zeros(256 * result.size)
+    padded[: case.arrays[0].size] = case.arrays[0]
+    parts = padded.reshape(-1, 256)
+    return check.agree(result, parts.sum(1), k=256, scale=np.abs(parts).sum(1)).worst
+
+
+# --- Numba's simulator ---------------------------------------------------------------
+
+
+def numba_times() -> dict[str, float]:
+    """Processor seconds of each kernel on Numba's simulator, results verified."""
+    kernels = importlib.import_module("numba_kernels")
+    times = {}
+    for case in cases():
+        run = getattr(kernels, case.kernel)
+        run[(1,), case.block](*case.args)  # imports and caches, not counted
+        case.arrays[-1].fill(np.nan)
+        start = time.process_time()
+        run[case.grid, case.block](*case.args)
+        times[case.name] = time.process_time() - start
+        verify(case, case.arrays[-1])
+    return times
+
+
+# --- ours ----------------------------------------------------------------------------
+
+
+def seconds(run: Callable[[], object], repeats: int = 9) -> float:
+    """The median of `repeats` wall-clock times, after one that does not count."""
+    run()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def our_times(case: Case) -> dict[str, float]:
+    """Seconds of a call in each build; the results are verified."""
+    found = {}
+    for name, checked in (("fast", False), ("checked", True)):
+        k = Kernel(case.source, case.kernel, checked=checked)
+        case.arrays[-1].fill(np.nan)
+        found[name] = seconds(lambda k=k: k(case.grid, case.block, case.args))
+        verify(case, case.arrays[-1])
+    k = Kernel(case.source, case.kernel)
+    case.arrays[-1].fill(np.nan)
+    found["profiled"] = seconds(lambda: k.profile(case.grid, case.block, case.args), 3)
+    verify(case, case.arrays[-1])
+    return found
+
+
+_FIRST = """
+import sys, time
+sys.path.insert(0, {folder!r})
+import simulator
+from cuda_labs import Kernel
+from cuda_labs.sim import build
+build.host()
+source, name, grid, block, args = simulator.first({which!r})
+start = time.perf_counter()
+k = Kernel(source, name)
+(k.profile if {profiled!r} else k)(grid, block, args)
+print(time.perf_counter() - start)
+"""
+
+
+def first(which: str) -> tuple[Any, ...]:
+    """Source, name, grid, block and arguments of a case, or of the small kernel."""
+    if which == "small":
+        return SMALL, "one", (1,), (32,), (np.zeros(32, np.float32),)
+    case = next(c for c in cases() if c.name == which)
+    return case.source, case.kernel, case.grid, case.block, case.args
+
+
+def first_call(which: str, cache: Path, profiled: bool = False) -> float:
+    """Seconds from `Kernel(...)` to the first result in a new process."""
+    folder = str(Path(__file__).parent)
+    code = _FIRST.format(folder=folder, which=which, profiled=profiled)
+    env = os.environ | {"CUDA_LABS_CACHE": str(cache)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def by_itself() -> dict[str, Any]:
+    """What the simulator promises without a comparison."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder)
+        cache.chmod(0o700)
+        found["first call of a small kernel, compiled (s)"] = first_call("small", cache)
+        first_call("small", cache, profiled=True)
+        for name, profiled in (("first call", False), ("first profile", True)):
+            times = [first_call("small", cache, profiled) for _ in range(5)]
+            found[f"{name}, cached (s)"] = statistics.median(times)
+    x = np.zeros(32, np.float32)
+    k = Kernel(SMALL, "one")
+    found["launch (s)"] = seconds(lambda: k((1,), (32,), (x,)), 200)
+    case = cases()[2]
+    k = Kernel(case.source, case.kernel)
+    profile = k.profile(case.grid, case.block, case.args)
+    lanes = sum(
+        a.lanes for line in profile.lines.values() for a in line.access.values()
+    )
+    found["accesses of the matrix product"] = lanes
+    rng = np.random.default_rng(0)
+    q, key, v = (rng.standard_normal((4, 256, 64), dtype=np.float32) for _ in range(3))
+    name = "flash forward 4 x 256 x 64"
+    found[f"{name}, fast (s)"] = seconds(
+        lambda: flash.forward(q, key, v, checked=False), 5
+    )
+    found[f"{name}, profiled (s)"] = seconds(lambda: flash.profile(q, key, v), 3)
+    return found
+
+
+def geometric(values: list[float]) -> float:
+    """The geometric mean."""
+    return math.exp(statistics.fmean(map(math.log, values)))
+
+
+def main() -> int:
+    """The command line; 0 when every goal is reached."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--ours", action="store_true", help="without the comparison")
+    parser.add_argument("--numba", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.numba:
+        print(json.dumps(numba_times()))
+        return 0
+    result = record.about(
+        ("numba-cuda", "numba", "numpy"), compiler=build.compiler().identity
+    )
+    build.host()
+    times = {case.name: our_times(case) for case in cases()}
+    for name, found in times.items():
+        with tempfile.TemporaryDirectory() as folder:
+            cache = Path(folder)
+            cache.chmod(0o700)
+            found["cold"] = first_call(name, cache)
+    alone = by_itself()
+    accesses = alone["accesses of the matrix product"]
+    for flavour in ("checked", "profiled"):
+        rate = accesses / times[cases()[2].name][flavour]
+        alone[f"accesses a second, {flavour}"] = rate
+    result |= {"seconds": times, "by itself": alone}
+    missed = [name for name, limit in LIMITS.items() if alone[name] > limit]
+    if alone["accesses a second, profiled"] < ACCESSES_GOAL:
+        missed.append("accesses a second, profiled")
+    if not options.ours:
+        env = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
+        command = [sys.executable, __file__, "--numba"]
+        done = subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True)
+        numba = json.loads(done.stdout)
+        ratios = {
+            flavour: geometric([numba[name] / times[name][flavour] for name in numba])
+            for flavour in GOALS
+        }
+        missed += [name for name, goal in GOALS.items() if ratios[name] < goal]
+        result |= {"seconds of numba": numba, "times faster": ratios, "goals": GOALS}
+        for name, ratio in ratios.items():
+            print(f"{name:48}{ratio:12.0f} x numba, goal {GOALS[name]:.0f}")
+    for name, value in alone.items():
+        limit = f", at most {LIMITS[name]:g}" if name in LIMITS else ""
+        print(f"{name:48}{value:12.4g}{limit}")
+    result |= {"limits": LIMITS, "missed": missed}
+    print("missed: " + ", ".join(missed) if missed else "every goal is reached")
+    record.save(RESULTS, result)
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
