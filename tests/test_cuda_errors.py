@@ -318,6 +318,14 @@ def test_compiler_errors_carry_the_line_and_the_log() -> None:
     assert "kernel.cu:4" in caught.value.log
 
 
+def test_names_that_nvrtc_lacks_come_with_what_to_write() -> None:
+    with pytest.raises(CompileError, match=r"^line 3: .*: write __int_as_float\(0x7f8"):
+        _ = kernel("x[t] = -INFINITY;").parameters
+    kernel("#define INFINITY 1.0f\nx[t] = -INFINITY;")(
+        1, 1, (np.zeros(1, np.float32), N(0))
+    )
+
+
 def test_rewriting_keeps_lines() -> None:
     text = """
 extern __shared__ __align__(16)
@@ -333,6 +341,9 @@ template <typename T> __global__ void f(T* x) {
     assert lines[1] == "float *const s = reinterpret_cast<float *>(sim_dynamic);"
     assert "unsigned char *const raw = " in lines[4]
     assert "volatile double (*const d)[3] = " in lines[5]
+    aligned = "__shared__ alignas(2 * sizeof(int)) int a;"
+    moved = source.translate(f"{aligned} extern __shared__ alignas(8) int b[];")
+    assert moved.startswith("alignas(2 * sizeof(int)) __shared__ int a; int *const b")
     assert lines[6] == "  __shared__ int k; // extern __shared__ float no[];"
     with pytest.raises(Unsupported, match="dynamic shared memory"):
         source.translate("void f() { extern __shared__ float a[], b[]; }")

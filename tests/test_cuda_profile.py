@@ -608,7 +608,7 @@ def test_correct_kernels_give_no_report(form: Form) -> None:
     if form.name in UNORDERED:
         out.sort()
         expected = np.sort(expected)
-    np.testing.assert_allclose(out, expected.ravel(), rtol=form.rtol, atol=0)
+    np.testing.assert_allclose(out, expected.ravel(), rtol=form.rtol, atol=form.atol)
 
 
 # ---- races in global memory ----
@@ -653,6 +653,25 @@ def test_a_fence_and_an_atomic_order_blocks() -> None:
     start = int(np.array([4000], np.float32).view(N)[0])  # x[4000] as an int
     assert not run(good, grid=4, n=start + 3).errors
     assert kinds(run(body.format("", ""), grid=4, n=start + 3)) == {"race"}
+
+
+def test_a_fence_of_each_thread_before_a_barrier_orders_blocks_too() -> None:
+    body = (
+        "__shared__ int last;\ny[t] = x[t] + 1;\n{} __threadfence();\n{}"
+        "__syncthreads();\n{}"
+        "if (threadIdx.x == 0) last = atomicAdd((int*)x + 4000, 1) == n;\n"
+        "__syncthreads();\n"
+        "if (last) for (int i = threadIdx.x; i < 128; i += 32) x[i] = y[i];"
+    )
+    n = int(np.array([4000], np.float32).view(N)[0]) + 3  # x[4000] as an int
+    assert not run(body.format("", "", ""), grid=4, n=n).errors
+    # One thread without a fence, a store behind the fences or behind the barrier.
+    for parts in (
+        ("if (threadIdx.x != 9)", "", ""),
+        ("", "if (threadIdx.x == 7) y[t] = 5.0f;\n", ""),
+        ("", "", "if (threadIdx.x == 7) y[t] = 5.0f;\n"),
+    ):
+        assert kinds(run(body.format(*parts), grid=4, n=n)) == {"race"}
 
 
 def test_equal_stores_of_blocks_are_a_note() -> None:

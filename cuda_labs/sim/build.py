@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -62,7 +63,8 @@ _GNU_PROFILE = shlex.split(
     "-fsanitize-coverage=trace-pc --param=tsan-instrument-func-entry-exit=1 "
     "-fno-crossjumping -fno-tree-tail-merge -fno-code-hoisting -fno-thread-jumps "
     "-fno-split-paths -fno-unswitch-loops -fno-peel-loops -fno-ipa-cp-clone "
-    "-fno-split-loops -fno-reorder-blocks-and-partition -fno-ipa-icf"
+    "-fno-split-loops -fno-reorder-blocks-and-partition -fno-ipa-icf "
+    "-freorder-blocks-algorithm=simple"
 )
 _ZIG = shlex.split("-fno-sanitize=undefined -gline-tables-only")
 _ZIG_CHECKS = "array-bounds,integer-divide-by-zero,shift-exponent,float-cast-overflow"
@@ -100,6 +102,10 @@ def _flags(family: str, flavour: str) -> list[str]:
     return flags
 
 
+_INSTEAD = {
+    "INFINITY": "__int_as_float(0x7f800000)",
+    "NAN": "__int_as_float(0x7fffffff)",
+}
 FLAVOURS = ("fast", "checked", "profile")
 _HOST = shlex.split(
     "-std=c++17 -O2 -fno-omit-frame-pointer -fno-exceptions -fno-rtti -rdynamic"
@@ -259,11 +265,19 @@ def _first_error(log: str) -> str:
         if "error:" in line:
             place, _, message = line.partition("error:")
             if place.startswith(SOURCE_NAME):
-                return f"line {place.split(':')[1]}: {message.strip()}"
+                return f"line {place.split(':')[1]}: {_hint(message.strip())}"
             if place.startswith("entry"):
                 return f"no such kernel, or more than one: {message.strip()}"
             return line.strip()
     return log or "the compiler failed without a message"
+
+
+def _hint(message: str) -> str:
+    """What to write in place of a name that neither compiler knows."""
+    for name, instead in _INSTEAD.items():
+        if re.search(rf"\b{name}\b", message):
+            return f"{message} (NVRTC does not know {name} either: write {instead})"
+    return message
 
 
 @lru_cache(maxsize=1)

@@ -62,6 +62,17 @@ static void join(Known &into, const Known &from) {
   }
 }
 
+// When each thread of the block last stored, and the last barrier before which
+// every thread had put a fence behind its stores: from then on whoever stores a
+// flag publishes them, with no fence of its own.
+static uint32_t stored[MAX_THREADS], fenced_barrier;
+
+void global_barrier(const uint32_t *fences, uint32_t barrier) {
+  for (uint32_t t = 0; t < threads; ++t)
+    if (stored[t] > fences[t]) return;
+  fenced_barrier = barrier;
+}
+
 void global_begin(uint32_t first_block, uint64_t count) {
   for (uint32_t i = 0; i < flags; ++i) drop(flag[i].known);
   flags = 0;
@@ -79,7 +90,11 @@ void global_begin(uint32_t first_block, uint64_t count) {
   if (!page) abort();
 }
 
-void global_block() { drop(mine); }
+void global_block() {
+  drop(mine);
+  memset(stored, 0, threads * sizeof *stored);
+  fenced_barrier = 0;
+}
 
 static Cell *cell_at(uint64_t off) {
   Cell *&p = page[off / PAGE];
@@ -134,6 +149,7 @@ void global_access(uintptr_t a, size_t bytes, bool write, int order,
   uint64_t off = a - (uintptr_t)arena, end = off + bytes;
   bool atomic = order != PLAIN, reported = false, waiting = false;
   uint32_t time = races_tick();
+  if (write && !atomic) stored[current] = time;
   for (uint64_t g = off / GRANULE * GRANULE; g < end; g += GRANULE) {
     uint64_t low = g > off ? g : off, high = g + GRANULE < end ? g + GRANULE : end;
     uint8_t mask = (uint8_t)(((1u << (high - low)) - 1) << (low - g));
@@ -164,6 +180,8 @@ void global_flag(uintptr_t a, bool acquire, bool release, uint32_t fenced,
   Flag *f = nullptr;
   for (uint32_t i = 0; i < flags; ++i)
     if (flag[i].at == a) f = &flag[i];
+  bool by_fence = release && fenced;
+  release = by_fence || (release && fenced_barrier);
   if (!f && !release) return;
   if (!f) {
     if (flags == FLAGS_MAX) return;
@@ -177,7 +195,7 @@ void global_flag(uintptr_t a, bool acquire, bool release, uint32_t fenced,
   uint32_t b = races_block_number() - base - 1;
   if (!release || b >= blocks) return;
   join(f->known, mine);
-  f->known.all[b] = barrier;
+  f->known.all[b] = by_fence ? barrier : fenced_barrier;
   if (fenced > f->known.own[b]) {
     f->known.own[b] = fenced;
     f->known.thread[b] = (uint16_t)current;

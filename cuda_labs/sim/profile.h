@@ -72,6 +72,7 @@ bool races_found(uint32_t place, uint32_t other, uint32_t other_store,
                  uint32_t here, uint32_t other_block = 0);
 void global_begin(uint32_t first_block, uint64_t count);
 void global_block();
+void global_barrier(const uint32_t *fences, uint32_t barrier);
 void global_access(uintptr_t a, size_t bytes, bool write, int order,
                    uint32_t place);
 void global_flag(uintptr_t a, bool acquire, bool release, uint32_t fenced,

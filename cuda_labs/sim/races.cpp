@@ -36,7 +36,8 @@ static uint32_t now = 1, last_barrier, block_number;
 // seen[t][u]: thread t has seen what u did up to this time. A row is valid
 // when its stamp is the last barrier's; else it stands for zeros.
 static uint32_t *seen, stamp[MAX_THREADS];
-static uint32_t fenced[MAX_THREADS];
+// The last fence of each thread, since the last barrier and in the block.
+static uint32_t fenced[MAX_THREADS], fences[MAX_THREADS];
 
 struct Flag {
   uintptr_t at;
@@ -109,11 +110,13 @@ void races_block() {
   ++block_number;
   pending.found = nullptr;
   global_block();
+  memset(fences, 0, threads * sizeof *fences);
   forget_clocks();
 }
 
 void races_barrier() {
   races_settle();
+  global_barrier(fences, now);
   forget_clocks();
 }
 
@@ -264,13 +267,12 @@ void profile_syncwarp(uint32_t warp, uint32_t lanes) {
 }
 
 void profile_fence() {
-  if (mode == PROFILE) fenced[current] = ++now;
+  if (mode == PROFILE) fenced[current] = fences[current] = ++now;
 }
 
 void profile_acquire_release(uintptr_t a, bool acquire, bool release) {
   if (mode != PROFILE || !seen) return;
-  global_flag(a, acquire, release && fenced[current], fenced[current],
-              last_barrier);
+  global_flag(a, acquire, release, fenced[current], last_barrier);
   Flag *f = nullptr;
   for (uint32_t i = 0; i < flags; ++i)
     if (flag[i].at == a) f = &flag[i];

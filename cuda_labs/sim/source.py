@@ -1,9 +1,9 @@
 """From CUDA C to what a host compiler accepts, line for line.
 
-Only two things are changed in the text: `extern __shared__ T s[];` becomes a
-pointer to the block's dynamic shared memory, and `static __shared__` loses the
-word that the qualifier already implies. What the simulator cannot do is
-refused here, with its line.
+Little is changed in the text: `extern __shared__ T s[];` becomes a pointer to
+the block's dynamic shared memory, `static __shared__` loses the word that the
+qualifier already implies, and `alignas` changes places with the qualifier. What
+the simulator cannot do is refused here, with its line.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ _BUILT_IN = frozenset(
     )
 )
 _DIRECTIVE = r"^[ \t]*#(?:\\\n|[^\n])*\n"
+_ALIGNED = re.compile(r"(\b__shared__)(\s+)(\balignas\s*\((?:[^()]|\([^()]*\))*\))")
 BOUND_PREFIX = "sim_bound_of_"
 _RENAMED = {"cuda/pipeline": "sim_pipeline.h"}
 _INCLUDE_LINE = r"^[ \t]*#[ \t]*include\b[^\n]*"
@@ -95,6 +96,12 @@ def translate(source: str) -> str:
     changes += [
         (*match.span(), _newlines(match.group()))
         for match in re.finditer(r"\bstatic\s+(?=__shared__)", bare)
+    ]
+    # C++ wants alignas before the words that the qualifier stands for.
+    changes += [
+        (*match.span(), match.group(3) + match.group(2) + match.group(1))
+        for match in _ALIGNED.finditer(bare)
+        if not any(start <= match.start() < end for start, end, _ in changes)
     ]
     changes += [
         (*match.span(), "")
