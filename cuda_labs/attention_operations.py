@@ -14,6 +14,11 @@ from cuda_labs.plans import Launch, Operation, Plan, filled, up
 
 # Of the sources as they stand: rungs are loaded without macros.
 TILE = 64
+# Rungs on 16-bit inputs: queries of a block, dynamic shared memory.
+SHORT = {
+    "05_wmma": (64, flash_launches.shared_bytes_wmma(TILE)),
+    "06_mma": (128, 49152),
+}
 # Below this a GPU flushes to zero.
 _TINY = float(np.finfo(np.float32).tiny) / check.epsilon(np.float32)
 
@@ -45,7 +50,7 @@ def _rows(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Any, ...]:
 
 def _attention(rung: str, inputs: tuple[Any, ...]) -> Plan:
     q, k, v = inputs
-    short = rung == "05_wmma"
+    short = rung in SHORT
     dtype = np.dtype(np.float16 if short else np.float32)
     heads, n, _, d = flash_launches.sizes(q, k, v, (dtype,))
     if d > TILE:
@@ -56,8 +61,8 @@ def _attention(rung: str, inputs: tuple[Any, ...]) -> Plan:
     if rung == "01_naive":
         return Plan((Launch((up(n, 128), heads), (128,), args),), o)
     if short:
-        memory = flash_launches.shared_bytes_wmma(TILE)
-        return Plan((Launch((up(n, TILE), heads), (128,), args, memory),), o)
+        rows, memory = SHORT[rung]
+        return Plan((Launch((up(n, rows), heads), (128,), args, memory),), o)
     memory = flash_launches.shared_bytes(TILE, TILE, TILE, 4)
     return Plan((Launch((up(n, TILE), heads), flash_launches.BLOCK, args, memory),), o)
 
@@ -97,18 +102,22 @@ _FORWARD = Operation(
     _queries,
     ((1, 1, 1, 1), (2, 33, 97, 40), (1, 113, 70, 64), (2, 65, 130, 8)),
 )
+_GPU_ONLY = {"06_mma": "sm_80"}
+_HALF = replace(
+    _FORWARD,
+    judge=_short_mean,
+    shapes=((1, 1, 1, 8), *_FORWARD.shapes[1:]),
+    rounds=dict.fromkeys(SHORT, np.float16),
+    gpu_only=_GPU_ONLY,
+)
 ATTENTION = replace(
     _FORWARD,
+    gpu_only=_GPU_ONLY,
     variants={
         "03_flash_fwd_causal": replace(
             _FORWARD, judge=lambda q, k, v: _mean(q, k, v, causal=True)
         ),
         "04_flash_bwd": BACKWARD,
-        "05_wmma": replace(
-            _FORWARD,
-            judge=_short_mean,
-            shapes=((1, 1, 1, 8), *_FORWARD.shapes[1:]),
-            rounds={"05_wmma": np.float16},
-        ),
+        **dict.fromkeys(SHORT, _HALF),
     },
 )

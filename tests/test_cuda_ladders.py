@@ -190,7 +190,7 @@ def test_references_against_loops() -> None:
 
 
 def test_what_a_ladder_does_not_have() -> None:
-    with pytest.raises(ValueError, match="operation: one of histogram"):
+    with pytest.raises(ValueError, match="operation: one of attention, histogram"):
         ladders.load("sort", 1)
     with pytest.raises(ValueError, match="rung: one of 01_naive"):
         ladders.load("matmul", 9)
