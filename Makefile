@@ -18,7 +18,7 @@ help:
 	@echo "make lab      open the chapters in JupyterLab"
 	@echo "make execute  run the notebooks in place (NOTEBOOKS=book/wiener.ipynb)"
 	@echo "make bench    measure what the book promises; JSON in benchmarks/results"
-	@echo "make stress   the long runs: the book twice, mutation, fuzzing"
+	@echo "make stress   the long runs: the book twice, mutation, fuzzing, damaged kernels"
 	@echo "make setup    only make the environment in .venv"
 	@echo "make clean    remove what was built (not .venv)"
 

@@ -1,6 +1,6 @@
 """Every benchmark, one after another, and a closing table.
 
-    python benchmarks/all.py                 all of them
+    python benchmarks/all.py                 all that this machine can run
     python benchmarks/all.py book digits     some of them
 
 Each writes its own JSON to ``benchmarks/results``. One that fails, for want of a peer
@@ -16,8 +16,10 @@ import sys
 import time
 from pathlib import Path
 
+from cuda_labs import bench
+
 HERE = Path(__file__).resolve().parent
-PARTS = (
+ANYWHERE = (
     "book",
     "samplers",
     "overhead",
@@ -25,14 +27,18 @@ PARTS = (
     "digits",
     "checkerboard",
     "attention",
+    "simulator",
 )
+ON_A_GPU = ("gpu", "counters")
+PARTS = (*ANYWHERE, *ON_A_GPU)
 
 
 def main() -> int:
     """The command line; 0 when every benchmark ran to its end."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}")
-    chosen = parser.parse_args().parts or list(PARTS)
+    everything = PARTS if bench.gpu() else ANYWHERE
+    chosen = parser.parse_args().parts or list(everything)
     for part in chosen:
         if part not in PARTS:
             parser.error(f"there is no part {part!r}; there are {', '.join(PARTS)}")
