@@ -195,6 +195,17 @@ def test_recursion_and_large_local_arrays_end_in_an_error() -> None:
     assert error.kind == "stack overflow"
 
 
+def test_one_is_singular() -> None:
+    x = np.zeros(1, np.float32)
+    k = kernel("((char*)x)[n] = 1;")
+    wanted = "store of 1 byte at element 1 of argument 1, which has 1 element$"
+    with pytest.raises(KernelError, match=wanted):
+        k(1, 1, (x, N(4)))
+    x = np.zeros(2, np.float32)
+    with pytest.raises(KernelError, match=r"element 2 of argument 1, .* 2 elements$"):
+        k(1, 1, (x, N(8)))
+
+
 def test_a_header_helper_is_reported_at_its_own_line() -> None:
     helper = "__device__ float get(const float* p, int i) {\n  return p[i];\n}\n"
     for inline in ("", "__forceinline__ ", "__noinline__ "):

@@ -73,8 +73,8 @@ void async_block() {
 static void check(const Copy &c, const void *pc) {
   char text[160] = "";
   if (c.bytes != 4 && c.bytes != 8 && c.bytes != 16)
-    snprintf(text, sizeof text, "an asynchronous copy of %u bytes: 4, 8 or 16 "
-             "are possible", c.bytes);
+    snprintf(text, sizeof text, "an asynchronous copy of %u byte%s: 4, 8 or 16 "
+             "are possible", c.bytes, c.bytes == 1 ? "" : "s");
   else if (c.fill > c.bytes)
     snprintf(text, sizeof text, "an asynchronous copy of %u bytes cannot fill "
              "%u of them with zeros", c.bytes, c.fill);

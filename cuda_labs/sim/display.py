@@ -123,6 +123,11 @@ def _total(profile: Profile) -> str:
     )
 
 
+def counted(count: int, noun: str) -> str:
+    """A count with its noun, as in messages: "1 byte", "1024 bytes"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _many(count: int | float | str, noun: str) -> str:
     value = float(count)
     number = f"{count:,}" if isinstance(count, int) else f"{value:.4g}"

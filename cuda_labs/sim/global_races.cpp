@@ -117,8 +117,10 @@ static bool known(const Touch &old) {
          (mine.own[b] >= old.time && mine.thread[b] == old.thread);
 }
 
-static bool conflict(const Touch &old, uint8_t mask, bool atomic) {
-  if (!old.time || old.block <= base || !(old.mask & mask)) return false;
+static inline __attribute__((always_inline)) bool conflict(const Touch &old,
+                                                           uint8_t mask,
+                                                           bool atomic) {
+  if (old.block <= base || !(old.mask & mask)) return false;
   if (atomic && old.atomic) return false;
   if (old.block == races_block_number())
     return !races_ordered(old.thread, old.time);

@@ -58,9 +58,17 @@ static Frame &push(Stack &s, uint64_t context) {
   return f;
 }
 
-static Frame &top() {
-  Stack &s = stack[current];
-  return s.depth ? s.frame[s.depth - 1] : push(s, 1);
+// The innermost frame of the running thread, remembered until it changes.
+static Frame *here;
+static uint32_t here_of = MAX_THREADS;
+
+static inline Frame &top() {
+  if (__builtin_expect(here_of != current, 0)) {
+    Stack &s = stack[current];
+    here = s.depth ? &s.frame[s.depth - 1] : &push(s, 1);
+    here_of = current;
+  }
+  return *here;
 }
 
 static uint64_t key_of(Frame &f);
@@ -69,9 +77,12 @@ EXPORT void __tsan_func_entry(void *caller) {
   if (mode != PROFILE) return;
   uint64_t key = key_of(top());
   push(stack[current], mix(key, (uintptr_t)caller - kernel->image));
+  here_of = MAX_THREADS;
 }
 EXPORT void __tsan_func_exit() {
-  if (mode == PROFILE && stack[current].depth > 1) --stack[current].depth;
+  if (mode != PROFILE || stack[current].depth <= 1) return;
+  --stack[current].depth;
+  here_of = MAX_THREADS;
 }
 
 // An edge that has not been seen before may change what is a loop.
@@ -114,10 +125,7 @@ static uint64_t key_of(Frame &f) {
   return f.key = key;
 }
 
-uint64_t loops_key(uint32_t t) {
-  Stack &s = stack[t];
-  return s.depth ? key_of(s.frame[s.depth - 1]) : 0;
-}
+uint64_t loops_key() { return key_of(top()); }
 
 void loops_begin() {
   if (owner != kernel) {
@@ -137,6 +145,7 @@ void loops_begin() {
     unsettled = false;
   }
   for (auto &s : stack) s.depth = 0;
+  here_of = MAX_THREADS;
 }
 
 bool loops_known() { return owner == kernel && blocks; }
@@ -212,6 +221,7 @@ static void find_loops() {
 // has met edges that change them, and has to be made again.
 bool loops_end() {
   for (auto &s : stack) s.depth = 0;
+  here_of = MAX_THREADS;
   if (!unsettled) return false;
   unsettled = false;
   static uint16_t old_header[MAX_BLOCKS], old_around[MAX_BLOCKS][16];

@@ -195,7 +195,7 @@ static uint32_t request_of(uint64_t key, uint32_t place, uint32_t kind,
 
 static void count(uintptr_t a, uint32_t bytes, uint32_t place, uint32_t kind) {
   uint32_t lane = current % WARP;
-  uint64_t key = loops_key(current) ^ (uint64_t)place * 0xD6E8FEB86659FD93u ^
+  uint64_t key = loops_key() ^ (uint64_t)place * 0xD6E8FEB86659FD93u ^
                  (uint64_t)(current / WARP) * 0xA0761D6478BD642Fu ^ kind << 4 ^
                  (uint64_t)bytes << 8;
   key ^= key >> 32;

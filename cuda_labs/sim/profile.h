@@ -53,7 +53,7 @@ void profile_compared(uintptr_t a);
 bool profile_reply(const void **counters, uint32_t *n, const void **found,
                    uint32_t *m, uint64_t *footprint);
 
-uint64_t loops_key(uint32_t t);
+uint64_t loops_key();
 void loops_begin();
 bool loops_known();
 bool loops_end();

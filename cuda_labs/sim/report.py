@@ -9,6 +9,7 @@ import numpy as np
 
 from cuda_labs.errors import KernelError
 from cuda_labs.sim import build, elf, process
+from cuda_labs.sim.display import counted
 
 _KINDS = {
     1: "assert",
@@ -89,7 +90,7 @@ def _finding(
     shared_mem: int,
 ) -> str:
     text = status.text
-    access = f"{text} of {status.bytes} bytes"
+    access = f"{text} of {counted(status.bytes, 'byte')}"
     fixed = {
         1: f"assertion failed: {text}",
         2: text,
@@ -112,8 +113,8 @@ def _finding(
         verb, _, begun = text.partition(" ")
         where = _place(status, built, args, placed, shared_mem)
         return (
-            f"{verb} of {status.bytes} bytes {where}: the copy begun on line {begun} "
-            "has not yet arrived there; wait for it first"
+            f"{verb} of {counted(status.bytes, 'byte')} {where}: the copy begun on "
+            f"line {begun} has not yet arrived there; wait for it first"
         )
     return text
 
@@ -131,7 +132,7 @@ def _place(
     if -4096 <= inside < _DYNAMIC_MAX:
         return (
             f"at byte {inside} of dynamic shared memory, of which the launch "
-            f"gives {shared_mem} bytes (shared_mem=)"
+            f"gives {counted(shared_mem, 'byte')} (shared_mem=)"
         )
     inside = address - status.image
     if 0 <= inside < built.image.size:
@@ -144,7 +145,7 @@ def _place(
         index = (address - start) // array.itemsize
         words = (
             f"at element {index} of argument {position + 1}, "
-            f"which has {array.size} elements"
+            f"which has {counted(array.size, 'element')}"
         )
         best = min(best, (gap, words))
     if best[0] > 1 << 40:
@@ -161,6 +162,7 @@ def _variable(offset: int, image: elf.Image) -> tuple[int, str]:
         if name.startswith("_Z"):
             tail = name.rpartition("E")[2].lstrip("_ZL")
             name = tail.lstrip("0123456789") or name
-        words = f"at byte {offset - v.offset} of {name}, which has {v.size} bytes"
+        held = counted(v.size, "byte")
+        words = f"at byte {offset - v.offset} of {name}, which has {held}"
         best = min(best, (gap, words))
     return best
