@@ -22,16 +22,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gpu_attention
 import gpu_library
+import gpu_report
 import numpy as np
 import record
+from gpu_report import Row
 
-from cuda_labs import bench, ladders, roofline, work
+from cuda_labs import Kernel, bench, ladders, roofline, work
 from cuda_labs.clock import Clock, EventClock, Timing, measure
 from cuda_labs.roofline import Machine
 
@@ -41,25 +43,6 @@ PACKAGES = ("torch", "cupy-cuda13x", "numpy", "nvidia-cuda-nvrtc")
 # whole matrices of scores.
 REFERENCE_LIMIT = {"attention": 1e10}
 DEFAULT_LIMIT = 3e11
-
-# Fractions of the library's speed that are aimed at on an H200, by ladder or rung;
-# the best rung of a ladder counts.
-GOALS = {
-    "vector_add": 1.0,
-    "transpose": 0.95,
-    "reduction": 1.0,
-    "softmax": 1.0,
-    "matmul": 0.9,
-    "matmul:06_wmma": 0.35,
-    "matmul:07_mma": 0.55,
-    "matmul:08_wgmma": 0.9,
-    "attention:05_wmma": 0.35,
-    "flash_backward": 0.6,
-    "decode": 0.9,
-}
-GOALS_BY_SHAPE = {("softmax", (1, 1 << 24)): 2.0}  # one huge row
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -106,24 +89,55 @@ def run(part: str, there: Bench) -> Iterator[Row]:
     operation, names = rungs_of(part)
     for name in names:
         rung = ladders.load(operation, name)
-        head: Row = {"operation": operation, "rung": name}
         reason = there.machine.refuses(ladders.least(operation, name))
         if reason:
-            yield head | {"skipped": reason}
+            yield {"operation": operation, "rung": name, "skipped": reason}
             continue
+        yield from _rows(rung, there)
+        if "#ifdef BF16" in rung.kernel.source:
+            yield from _rows(bfloat16(rung), there)
+
+
+def _rows(rung: ladders.Rung, there: Bench) -> Iterator[Row]:
+    head: Row = {"operation": rung.operation.name, "rung": rung.name}
+    try:
+        worst = tested(rung, there)
+    except Exception as error:  # a wrong kernel must not end the run
+        yield head | {"failed": _words(error)}
+        return
+    for shape in there.shapes(rung):
+        here = head | {"shape": list(shape)}
         try:
-            worst = tested(rung, there)
-        except Exception as error:  # a wrong kernel must not end the run
-            yield head | {"failed": _words(error)}
-            continue
-        for shape in there.shapes(rung):
-            here = head | {"shape": list(shape)}
-            try:
-                yield here | {"worst of the tests": worst} | timed(rung, shape, there)
-            except ValueError as error:  # a size that the rung does not take
-                yield here | {"skipped": _words(error)}
-            except Exception as error:
-                yield here | {"failed": _words(error)}
+            yield here | {"worst of the tests": worst} | timed(rung, shape, there)
+        except ValueError as error:  # a size that the rung does not take
+            yield here | {"skipped": _words(error)}
+        except Exception as error:
+            yield here | {"failed": _words(error)}
+
+
+def bfloat16(rung: ladders.Rung) -> ladders.Rung:
+    """The rung built for bfloat16; its inputs are arrays of the bits, as uint16."""
+    own = rung.operation
+
+    def sample(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Any, ...]:
+        return tuple(_bits(x) for x in own.sample(shape, rng))
+
+    def judge(*bits: Any) -> tuple[Any, int, Any]:
+        return own.judge(*((x.astype("u4") << 16).view("f4") for x in bits))
+
+    kernel = Kernel(
+        rung.kernel.source,
+        rung.kernel.name,
+        options=(*rung.kernel.options, "-DBF16"),
+        arch=rung.kernel.arch,
+    )
+    operation = replace(own, sample=sample, judge=judge, rounds={})
+    return replace(rung, kernel=kernel, operation=operation)
+
+
+def _bits(x: Any) -> Any:
+    """The upper halves of floats: bfloat16, rounded towards zero."""
+    return (x.view("u4") >> 16).astype("u2")
 
 
 def tested(rung: ladders.Rung, there: Bench) -> float:
@@ -149,6 +163,7 @@ def timed(rung: ladders.Rung, shape: tuple[int, ...], there: Bench) -> Row:
     del plan
     row = bench.timed(rung, shape, inputs, there.clock, there.machine, **there.options)
     dtype = str(next(x.dtype for x in inputs if getattr(x, "ndim", 0)))
+    dtype = dtype.replace("uint16", "bfloat16")
     peers = gpu_library.peers(name, rung.name, inputs)
     return {"dtype": dtype, "worst": worst} | beside(
         row.timing, row.place, peers, there
@@ -200,45 +215,6 @@ def beside(
     }
 
 
-def verdicts(rows: list[Row]) -> list[Row]:
-    """For each goal and shape, the best rung's fraction and whether it is reached."""
-    found: dict[tuple[str, tuple[int, ...]], Row] = {}
-    for row in rows:
-        if row.get("fraction") is None:
-            continue
-        own = f"{row['operation']}:{row['rung']}"
-        name = own if own in GOALS else row["operation"]
-        shape = tuple(row["shape"])
-        goal = GOALS_BY_SHAPE.get((name, shape), GOALS.get(name))
-        if goal is None:
-            continue
-        last = found.get((name, shape))
-        if last is None or row["fraction"] > last["fraction"]:
-            found[name, shape] = {
-                "goal": name,
-                "shape": list(shape),
-                "rung": row["rung"],
-                "fraction": row["fraction"],
-                "wanted": goal,
-                "reached": row["fraction"] >= goal,
-            }
-    return list(found.values())
-
-
-def line(row: Row) -> str:
-    """A row in words."""
-    head = f"{row['operation']:15}{row['rung']:20}"
-    for word in ("skipped", "failed"):
-        if word in row:
-            return f"{head}{row.get('shape', '')!s:22} {word}: {row[word]}"
-    text = f"{head}{tuple(row['shape'])!s:22}{1e6 * row['median']:11.1f} µs"
-    text += f"{row['GB/s']:8.0f} GB/s{row['TFLOP/s']:8.2f} TFLOP/s"
-    text += f"  {row['of roof']:.2f} of the {row['bound']} roof"
-    if row["library"]:
-        text += f", {row['fraction']:.2f} of {row['library']}"
-    return text
-
-
 def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
@@ -288,7 +264,7 @@ def here(part: str, path: Path) -> int:
     there = on_gpu(cupy)
     rows: list[Row] = []
     for row in run(part, there):
-        print(line(row), flush=True)
+        print(gpu_report.line(row), flush=True)
         rows.append(row)
         result = {"about": about_gpu(cupy), "machine": asdict(there.machine)}
         path.write_text(json.dumps(result | {"rows": rows}), encoding="utf-8")
@@ -330,11 +306,11 @@ def main() -> int:
                 found = json.loads(path.read_text("utf-8"))
                 rows += found.pop("rows")
                 result |= found
-    result |= {"rows": rows, "goals": verdicts(rows)}
+    result |= {"rows": rows, "goals": gpu_report.verdicts(rows)}
     for verdict in result["goals"]:
         word = "reached" if verdict["reached"] else "missed"
-        name = f"{verdict['goal']} {tuple(verdict['shape'])}"
-        print(f"{name:42}{verdict['fraction']:6.2f} of {verdict['wanted']:.2f} {word}")
+        name = f"{verdict['goal']} {tuple(verdict['shape'])} {verdict['dtype']}"
+        print(f"{name:52}{verdict['fraction']:6.2f} of {verdict['wanted']:.2f} {word}")
     record.save(RESULTS, result)
     return int(failed)
 

@@ -16,6 +16,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -58,11 +59,16 @@ class Counted:
 
 def data(rung: Rung, shape: Shape, seed: int = 0) -> tuple[Any, ...]:
     """Inputs of a rung in the dtype that it takes, in the memory of the CPU."""
-    drawn = rung.operation.sample(shape, np.random.default_rng(seed))
+    drawn = _drawn(rung.operation.sample, shape, seed)
     dtype = rung.operation.rounds.get(rung.name)
     if dtype is None:
         return drawn
     return tuple(x.astype(dtype) if getattr(x, "ndim", 0) else x for x in drawn)
+
+
+@lru_cache(maxsize=2)  # every rung of a ladder is timed on the same data
+def _drawn(sample: Any, shape: Shape, seed: int) -> tuple[Any, ...]:
+    return sample(shape, np.random.default_rng(seed))
 
 
 def moved(inputs: tuple[Any, ...], mover: Mover) -> tuple[Any, ...]:

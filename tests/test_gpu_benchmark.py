@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_cuda_tensor_cores as tensor_cores
 import torch
 
-from cuda_labs import Kernel, bench, ladders
+from cuda_labs import Kernel, bench, check, ladders
 from cuda_labs.roofline import Machine
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -22,6 +23,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import gpu  # pyright: ignore[reportMissingImports] # noqa: E402
 import gpu_attention  # pyright: ignore[reportMissingImports] # noqa: E402
 import gpu_library  # pyright: ignore[reportMissingImports] # noqa: E402
+import gpu_report  # pyright: ignore[reportMissingImports] # noqa: E402
 import record  # pyright: ignore[reportMissingImports] # noqa: E402
 
 OURS, THEIRS = 4e-6, 3e-6
@@ -124,7 +126,7 @@ def test_a_wrong_kernel_is_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch) -
     rows = {row["rung"]: row for row in gpu.run("transpose", simulated())}
     assert "failed" in rows["01_naive"]
     assert rows["02_shared"]["median"] == OURS
-    assert "failed: " in gpu.line(rows["01_naive"])
+    assert "failed: " in gpu_report.line(rows["01_naive"])
 
 
 def test_wrong_attention_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +139,28 @@ def test_wrong_attention_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_attention.flash, "forward", wrong)
     (row,) = gpu.run("flash", simulated())
     assert "off by 0.001" in row["failed"]
+
+
+@pytest.mark.parametrize("name", ["07_mma", "08_wgmma"])
+def test_rungs_for_a_gpu_alone_in_both_types(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU of the right kind, with stand-ins for the instructions."""
+    rung = ladders.load("matmul", name)
+    kernel = Kernel(tensor_cores.emulated(name).kernel.source, "matmul")
+    stand_in = dataclasses.replace(rung, kernel=kernel)
+    monkeypatch.setattr(ladders, "load", lambda operation, rung: stand_in)
+    there = dataclasses.replace(
+        simulated(), machine=Machine("m", 4e12, 6e13, 8e14, (9, 0))
+    )
+    rows = list(gpu.run(f"matmul:{name}", there))
+    assert [row["dtype"] for row in rows] == ["float16", "bfloat16"]
+    assert [row["library"].split()[-1] for row in rows] == ["float16", "bfloat16"]
+    assert all(0 <= row["worst"] <= 1 for row in rows)
+    # The reference must be that of the bits as bfloat16.
+    wrong = dataclasses.replace(gpu.bfloat16(stand_in), operation=rung.operation)
+    with pytest.raises((check.Mismatch, TypeError)):
+        gpu.tested(wrong, there)
 
 
 def test_the_best_rung_of_a_ladder_decides() -> None:
@@ -154,7 +178,7 @@ def test_the_best_rung_of_a_ladder_decides() -> None:
         row("x", 0.3, operation="stencil"),
         {"operation": "scan", "rung": "01", "skipped": "why"},
     ]
-    found = {(g["goal"], *g["shape"]): g for g in gpu.verdicts(rows)}
+    found = {(g["goal"], *g["shape"]): g for g in gpu_report.verdicts(rows)}
     assert found["softmax", 8]["rung"] == "02"
     assert found["softmax", 8]["reached"]
     assert not found["softmax", 1, 1 << 24]["reached"]  # one huge row asks for 2
