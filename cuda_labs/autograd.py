@@ -5,8 +5,7 @@
 
 On CPU tensors the kernels run on the simulator, on CUDA tensors on the GPU,
 through CuPy and DLPack without a copy. A layer between torch and
-`cuda_labs.flash`, `cuda_labs.flash_backward`; nothing else in the package needs
-torch.
+`cuda_labs.flash` and `cuda_labs.flash_backward`, which know nothing of torch.
 """
 
 from __future__ import annotations
