@@ -10,9 +10,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from genflow_lite._assignment import best_columns, squared_distances
 from genflow_lite._shapes import (
     Numbers,
     State,
+    check_count,
     check_floating,
     check_grid,
     check_same_shape,
@@ -34,9 +36,6 @@ __all__ = [
 Order = Int[Tensor, " B"]
 """A permutation of a batch."""
 
-MOST_PIVOTS = 10_000_000
-"""Pivots of the network simplex; POT's own limit is too low for large batches."""
-
 
 def independent(x0: State, eps: State) -> tuple[State, State]:
     """The pairs as they come: independent where both batches were drawn so.
@@ -50,43 +49,36 @@ def independent(x0: State, eps: State) -> tuple[State, State]:
 def assignment(x0: State, eps: State) -> Order:
     """The permutation π that minimises Σ_b |x0_b − eps_π(b)|²; (B,) int64.
 
-    An exact optimal-transport plan between two batches of equal weights, by the
-    network simplex of POT (Flamary et al. 2021): its vertices are permutations
-    (Birkhoff). Of the order B³ in the worst case; 512 points take about 0.1 s.
+    An exact optimal-transport plan between two batches of equal weights: its vertices
+    are permutations (Birkhoff). Small batches go to SciPy's shortest augmenting paths,
+    large ones to the network simplex of POT (Flamary et al. 2021). Of the order B³ in
+    the worst case; 64 points take about 0.1 ms, 512 about 30 ms.
 
     Raises ValueError for batches of different shapes and for entries that are not
-    finite, RuntimeError if the solver stops before it is done.
+    finite, RuntimeError if the simplex stops before it is done.
     """
-    x0, eps = _batches(x0, eps)
-    for name, value in (("x0", x0), ("eps", eps)):
-        if not holds(value.isfinite()):
-            raise ValueError(f"{name} must be finite; it holds NaN or infinity")
-    if len(x0) == 0:
-        return torch.zeros(0, dtype=torch.int64, device=x0.device)
-    import ot  # here, because it takes longer to import than all the rest
-
-    a, b = (v.detach().to(torch.float64).reshape(len(v), -1).cpu() for v in (x0, eps))
-    # Differences first: |a|² + |b|² − 2ab would lose the digits of short distances.
-    exact = "donot_use_mm_for_euclid_dist"
-    cost = torch.cdist(a, b, compute_mode=exact).square()
-    plan = torch.as_tensor(ot.emd([], [], cost.numpy(), numItermax=MOST_PIVOTS))
-    order = plan.argmax(1)
-    if len(order.unique()) < len(order):
-        raise RuntimeError("the network simplex stopped before it reached an optimum")
-    return order.to(x0.device)
+    return _assigned(*_batches(x0, eps), len(x0))
 
 
-def minibatch_ot(x0: State, eps: State) -> tuple[State, State]:
+def minibatch_ot(
+    x0: State, eps: State, *, group: int | None = None
+) -> tuple[State, State]:
     """The pairs of an exact optimal-transport plan between two batches.
 
     Squared Euclidean cost, so that in one dimension both halves are in the same order.
     x0 keeps its order (labels stay beside their data); eps is permuted by `assignment`,
     every noise used once. Over many batches both halves keep their laws, but the
     coupling is that of batches of this size: for a finite B it is not the optimal one
-    (Pooladian et al. 2023; Tong et al. 2024). Errors as in `assignment`.
+    (Pooladian et al. 2023; Tong et al. 2024).
+
+    group: pair within groups of this many consecutive things instead, the last of which
+        may be smaller; None is the whole batch.
+
+    Errors as in `assignment`, and ValueError for a group of fewer than one.
     """
     x0, eps = _batches(x0, eps)
-    return x0, eps[assignment(x0, eps)]
+    size = len(x0) if group is None else check_count(group, name="group")
+    return x0, eps[_assigned(x0, eps, size)]
 
 
 def reflow(
@@ -142,3 +134,23 @@ def _batches(x0: State, eps: State) -> tuple[State, State]:
     x0 = check_state(x0, name="x0")
     check_same_shape(x0, check_floating(eps, name="eps"), names=("x0", "eps"))
     return x0, eps
+
+
+def _assigned(x0: Tensor, eps: Tensor, size: int) -> Tensor:
+    """The best permutation that stays within consecutive groups of this size."""
+    for name, value in (("x0", x0), ("eps", eps)):
+        if not holds(value.isfinite()):
+            raise ValueError(f"{name} must be finite; it holds NaN or infinity")
+    whole, columns = len(x0), []
+    a, b = (v.reshape(whole, -1) if whole else v for v in (x0, eps))
+    full = whole - whole % size if size else 0
+    if full:
+        groups = (v[:full].unflatten(0, (-1, size)) for v in (a, b))
+        columns = [best_columns(c) for c in squared_distances(*groups).numpy()]
+    if full < whole:
+        columns.append(best_columns(squared_distances(a[full:], b[full:]).numpy()))
+    order = torch.tensor(
+        [k * size + j for k, c in enumerate(columns) for j in c.tolist()],
+        dtype=torch.int64,
+    )
+    return order.to(x0.device)

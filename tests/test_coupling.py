@@ -15,7 +15,7 @@ from paths_under_test import generator, randn
 from scipy.optimize import linear_sum_assignment
 
 from genflow_lite import GaussianMixture, rectified, rk4
-from genflow_lite import coupling as module
+from genflow_lite import _assignment as module
 from genflow_lite.coupling import (
     assignment,
     independent,
@@ -91,6 +91,25 @@ def test_short_distances_far_from_the_origin_keep_their_digits() -> None:
     x0 = 1e5 + steps
     eps = (1e5 + steps + 3e-5)[[3, 0, 5, 1, 4, 2]]
     assert assignment(x0, eps).tolist() == [1, 3, 5, 0, 4, 2]
+
+
+@pytest.mark.parametrize("small", [0, 30])
+def test_both_solvers_find_one_plan(monkeypatch, small) -> None:
+    x0, eps = randn(25, 3), randn(25, 3, seed=1)
+    monkeypatch.setattr(module, "SMALL", small)
+    cost = (x0[:, None] - eps).square().sum(2).numpy()
+    columns = linear_sum_assignment(cost)[1]
+    assert assignment(x0, eps).tolist() == columns.tolist()
+
+
+@pytest.mark.parametrize(("n", "group"), [(12, 4), (14, 4), (3, 4), (5, 1), (0, 4)])
+def test_groups_are_paired_by_themselves(n, group) -> None:
+    x0, eps = randn(n, 2, 2), randn(n, 2, 2, seed=1)
+    a, b = minibatch_ot(x0, eps, group=group)
+    assert a is x0
+    parts = zip(x0.split(group), eps.split(group), strict=True)
+    alone = torch.cat([minibatch_ot(*both)[1] for both in parts])
+    assert torch.equal(b, alone)
 
 
 def test_pairs_of_batches_keep_their_laws_but_cost_less() -> None:
@@ -181,11 +200,18 @@ def test_batches_that_are_not_finite_are_refused(place) -> None:
         minibatch_ot(*batches)
 
 
+@pytest.mark.parametrize("group", [0, -1])
+def test_a_group_holds_something(group) -> None:
+    with pytest.raises(ValueError, match="group must be at least 1"):
+        minibatch_ot(randn(4, 2), randn(4, 2), group=group)
+
+
 @pytest.mark.filterwarnings("ignore:numItermax")
 def test_a_plan_that_is_not_optimal_is_not_used(monkeypatch) -> None:
     monkeypatch.setattr(module, "MOST_PIVOTS", 1)
+    n = module.SMALL + 1
     with pytest.raises(RuntimeError, match="network simplex"):
-        assignment(randn(30, 2), randn(30, 2, seed=1))
+        assignment(randn(n, 2), randn(n, 2, seed=1))
 
 
 def test_reflow_needs_a_way_from_noise_to_data() -> None:
