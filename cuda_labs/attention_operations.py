@@ -14,10 +14,11 @@ from cuda_labs.plans import Launch, Operation, Plan, filled, up
 
 # Of the sources as they stand: rungs are loaded without macros.
 TILE = 64
-# Rungs on 16-bit inputs: queries of a block, dynamic shared memory.
+# Rungs on 16-bit inputs: queries and threads of a block, dynamic shared memory.
 SHORT = {
-    "05_wmma": (64, flash_launches.shared_bytes_wmma(TILE)),
-    "06_mma": (128, 49152),
+    "05_wmma": (64, 128, flash_launches.shared_bytes_wmma(TILE)),
+    "06_mma": (128, 128, 768 * TILE),
+    "07_wgmma": (128, 256, 1024 * TILE + 1024),
 }
 # Below this a GPU flushes to zero.
 _TINY = float(np.finfo(np.float32).tiny) / check.epsilon(np.float32)
@@ -61,8 +62,8 @@ def _attention(rung: str, inputs: tuple[Any, ...]) -> Plan:
     if rung == "01_naive":
         return Plan((Launch((up(n, 128), heads), (128,), args),), o)
     if short:
-        rows, memory = SHORT[rung]
-        return Plan((Launch((up(n, rows), heads), (128,), args, memory),), o)
+        rows, threads, memory = SHORT[rung]
+        return Plan((Launch((up(n, rows), heads), (threads,), args, memory),), o)
     memory = flash_launches.shared_bytes(TILE, TILE, TILE, 4)
     return Plan((Launch((up(n, TILE), heads), flash_launches.BLOCK, args, memory),), o)
 
@@ -102,7 +103,7 @@ _FORWARD = Operation(
     _queries,
     ((1, 1, 1, 1), (2, 33, 97, 40), (1, 113, 70, 64), (2, 65, 130, 8)),
 )
-_GPU_ONLY = {"06_mma": "sm_80"}
+_GPU_ONLY = {"06_mma": "sm_80", "07_wgmma": "sm_90a"}
 _HALF = replace(
     _FORWARD,
     judge=_short_mean,

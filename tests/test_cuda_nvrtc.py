@@ -63,7 +63,7 @@ def test_kernel_files_keep_the_rules_of_the_house() -> None:
     for path in SOURCES:
         text = path.read_text()
         # Inline PTX comes with a function for each instruction it uses.
-        limit = 180 if "asm volatile" in text else 120
+        limit = 190 if "asm volatile" in text else 120
         assert len(text.splitlines()) <= limit, path
         assert max(map(len, text.splitlines())) <= 80, path
         assert text.count("__global__") == 1, path
