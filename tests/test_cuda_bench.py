@@ -188,6 +188,8 @@ def test_counters_are_those_of_all_launches() -> None:
     assert both.access["global store"].requests == 4 + 1
     extra = both.access["global load"].bytes - first.access["global load"].bytes
     assert extra == 4 * 4
+    # 1,000 floats and four sums in a sector each; then one sector each way.
+    assert both.asked == 32 * (125 + 4 + 1 + 1)
 
 
 def test_a_finding_is_no_count(monkeypatch: pytest.MonkeyPatch) -> None:

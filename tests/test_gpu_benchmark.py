@@ -177,6 +177,9 @@ def test_the_best_rung_of_a_ladder_decides() -> None:
         row("03", 0.95, operation="matmul"),
         row("x", 0.3, operation="stencil"),
         {"operation": "scan", "rung": "01", "skipped": "why"},
+        # Half the speed of the fastest peer, but that of the one that is meant.
+        row("06_mma", 0.5, operation="attention")
+        | {"median": 2.0, "peers": {"SDPA, cuDNN": 1.0, "SDPA, flash": 2.0}},
     ]
     found = {(g["goal"], *g["shape"]): g for g in gpu_report.verdicts(rows)}
     assert found["softmax", 8]["rung"] == "02"
@@ -184,7 +187,9 @@ def test_the_best_rung_of_a_ladder_decides() -> None:
     assert not found["softmax", 1, 1 << 24]["reached"]  # one huge row asks for 2
     assert not found["matmul:07_mma", 8]["reached"]
     assert found["matmul", 8]["reached"]
-    assert len(found) == 4
+    assert found["attention:06_mma", 8]["reached"]
+    assert found["attention:06_mma", 8]["against"] == "SDPA, flash"
+    assert len(found) == 5
 
 
 def test_the_peers_compute_what_the_ladders_do() -> None:
