@@ -148,7 +148,6 @@ class Decoder(nn.Module):
         n, start = tokens.shape[1], 0
         if cache is not None:
             self._check_cache(cache, len(tokens))
-            cache.fits(n)
             start = cache.length
         if start + n > self.context:
             raise ValueError(
