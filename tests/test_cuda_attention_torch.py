@@ -41,19 +41,19 @@ def test_an_unknown_name_is_still_an_error() -> None:
 @pytest.mark.parametrize(
     ("n", "m", "options"),
     [
-        (5, 7, {}),
-        (5, 7, {"causal": True}),
-        (7, 4, {"causal": True, "scale": 0.4}),
-        (6, 6, {"is_causal": True}),
+        (3, 5, {}),
+        (3, 5, {"causal": True}),
+        (5, 3, {"causal": True, "scale": 0.4}),
+        (4, 4, {"is_causal": True}),
     ],
 )
 def test_gradcheck(n: int, m: int, options: dict[str, Any]) -> None:
-    q, k, v = tensors((2, n, 3), (2, m, 3), (2, m, 3))
+    q, k, v = tensors((1, n, 3), (1, m, 3), (1, m, 3))
     assert gradcheck(lambda *x: attention(*x, **options), (q, k, v))
 
 
 def test_gradcheck_of_grouped_heads_in_batches() -> None:
-    q, k, v = tensors((2, 4, 3, 2), (2, 2, 5, 2), (2, 2, 5, 2))
+    q, k, v = tensors((2, 2, 2, 2), (2, 1, 3, 2), (2, 1, 3, 2))
     assert gradcheck(lambda *x: attention(*x, enable_gqa=True), (q, k, v))
 
 
