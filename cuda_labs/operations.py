@@ -103,7 +103,7 @@ def _matmul(rung: str, inputs: tuple[Any, ...]) -> Plan:
         "04_register": ((up(n, 64), up(m, 64)), (16, 16)),
         "05_vectorised": ((n // 64, m // 64), (16, 16)),
         "06_wmma": ((n // 32, m // 32), (128,)),
-        "07_mma": ((up(n, 128), up(m, 128)), (256,), 4 * 16384),
+        "07_mma": ((up(n, 128), up(m, 128)), (128,), 4 * 16384),
         "08_wgmma": ((up(n, 256), up(m, 128)), (256,), 4 * 49152 + 1024),
     }[rung]
     return Plan((Launch(grid, block, args, *dynamic),), c)

@@ -139,13 +139,13 @@ def test_what_the_compiler_makes_of_them(name: str, options: tuple[str, ...]) ->
     ).compile()
     used = compiled.resources()
     assert used.spill_stores == used.spill_loads == used.stack == 0
-    # Two blocks of 256 threads, or one, must find their registers.
-    assert used.registers <= (128 if name == "07_mma" else 255)
+    # Two blocks of 128 threads, or one of 256, must find their registers.
+    assert used.registers <= (248 if name == "07_mma" else 255)
     kind = "bf16" if options else "f16"
     counts = {
         "07_mma": {
-            f"mma.sync.aligned.m16n8k16.row.col.f32.{kind}.{kind}.f32": 32,
-            "ldmatrix.sync.aligned": 12,
+            f"mma.sync.aligned.m16n8k16.row.col.f32.{kind}.{kind}.f32": 64,
+            "ldmatrix.sync.aligned": 16,
         },
         "08_wgmma": {
             f"wgmma.mma_async.sync.aligned.m64n256k16.f32.{kind}.{kind}": 4,

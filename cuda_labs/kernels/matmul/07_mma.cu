@@ -1,9 +1,9 @@
 // matmul 7: tensor cores by their own instruction, fed while they work.
 //
-// Index map   a block of 8 warps owns 128 x 128 elements of c, warp w the 64 x
-//             32 in row w / 4 and column w % 4, as 4 x 4 tiles of 16 x 8.
+// Index map   a block of 4 warps owns 128 x 128 elements of c, warp w the 64 x
+//             64 in row w / 2 and column w % 2, as 4 x 8 tiles of 16 x 8.
 // Shared      4 stages of 128 x 32 and 32 x 128 halves, 65,536 bytes, dynamic
-// Launch      block 256, grid (ceil(n / 128), ceil(m / 128)); n and k must be
+// Launch      block 128, grid (ceil(n / 128), ceil(m / 128)); n and k must be
 //             multiples of 8, and all pointers of 16 bytes. sm_80 or later.
 // Traffic     k / 128 elements of a and of b an element of c.
 // Change      cp.async copies 16 bytes from global to shared memory past the
@@ -60,7 +60,7 @@ __device__ unsigned in_b(int r, int q) { return 256 * r + 16 * (q ^ r % 8); }
 __device__ void load(unsigned to, const number* a, const number* b, int m,
                      int n, int k, int row0, int col0, int k0) {
 #pragma unroll
-  for (int i = threadIdx.x; i < 512; i += 256) {
+  for (int i = threadIdx.x; i < 512; i += 128) {
     int r = row0 + i / 4, s = k0 + 8 * (i % 4);
     bool in = r < m && s < k;
     cp_async(to + in_a(i / 4, i % 4), in ? a + (size_t)r * k + s : a, in);
@@ -71,15 +71,15 @@ __device__ void load(unsigned to, const number* a, const number* b, int m,
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
     matmul(const number* a, const number* b, float* c, int m, int n, int k) {
   extern __shared__ __align__(128) char tiles[];
   unsigned base = address(tiles);
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   int row0 = blockIdx.y * 128, col0 = blockIdx.x * 128;
-  int row = warp / 4 * 64, col = warp % 4 * 32;  // of the warp in the block
+  int row = warp / 2 * 64, col = warp % 2 * 64;  // of the warp in the block
   int steps = (k + 31) / 32;
-  float sum[4][4][4] = {};
+  float sum[4][8][4] = {};
   for (int s = 0; s < STAGES - 1; ++s) {
     if (s < steps) load(base + s * STAGE, a, b, m, n, k, row0, col0, 32 * s);
     commit();  // an empty group counts as well
@@ -94,24 +94,24 @@ extern "C" __global__ void __launch_bounds__(256)
     unsigned ta = base + s % STAGES * STAGE, tb = ta + 8192;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {  // 16 of the tile's 32 along k
-      unsigned x[4][4], y[2][4];
+      unsigned x[4][4], y[4][4];
       for (int i = 0; i < 4; ++i)
         ldmatrix(x[i], ta + in_a(row + 16 * i + lane % 16, 2 * h + lane / 16));
-      for (int j = 0; j < 2; ++j)
+      for (int j = 0; j < 4; ++j)
         ldmatrix_trans(
             y[j], tb + in_b(16 * h + lane % 16, col / 8 + 2 * j + lane / 16));
       for (int i = 0; i < 4; ++i)
-        for (int j = 0; j < 4; ++j)
+        for (int j = 0; j < 8; ++j)
           mma(sum[i][j], x[i], y[j / 2][j % 2 * 2], y[j / 2][j % 2 * 2 + 1]);
     }
   }
-  for (int i = 0; i < 16; ++i) {
-    int q = col0 + col + 8 * (i % 4) + 2 * (lane % 4);
+  for (int i = 0; i < 32; ++i) {
+    int q = col0 + col + 8 * (i % 8) + 2 * (lane % 4);
     for (int h = 0; h < 2; ++h) {
-      int r = row0 + row + 16 * (i / 4) + 8 * h + lane / 4;
+      int r = row0 + row + 16 * (i / 8) + 8 * h + lane / 4;
       if (r < m && q < n)
         *reinterpret_cast<float2*>(c + (size_t)r * n + q) = make_float2(
-            sum[i / 4][i % 4][2 * h], sum[i / 4][i % 4][2 * h + 1]);
+            sum[i / 8][i % 8][2 * h], sum[i / 8][i % 8][2 * h + 1]);
     }
   }
 }
