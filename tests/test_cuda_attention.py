@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,13 +27,13 @@ SHAPES = [(1, 1, 1, 1), (1, 97, 113, 8), (2, 113, 97, 40), (1, 65, 128, 64)]
 SHAPES += [(1, 33, 70, 128), (1, 1, 97, 64), (2, 97, 1, 1)]
 
 
-def normals(shape, seed=0, dtype=np.float32, size=1.0):
+def normals(shape, seed=0, dtype: Any = np.float32, size=1.0):
     """q, k and v for (heads, n, m, d); `size` multiplies q."""
     heads, n, m, d = shape
     rng = np.random.default_rng(seed)
     made = (rng.standard_normal((heads, rows, d)) for rows in (n, m, m))
     q, k, v = (x.astype(dtype) for x in made)
-    return q * dtype(size), k, v
+    return (size * q).astype(dtype), k, v
 
 
 def truth(q, k, v, causal=False, scale=None):
@@ -58,8 +59,8 @@ def torch_error(tensors, expected, causal):
     """The error of torch's own attention on the same inputs."""
     n, m = tensors[0].shape[1], tensors[1].shape[1]
     mask = torch.ones(n, m, dtype=torch.bool).tril(m - n) if causal else None
-    batch = (t[None] for t in tensors)
-    o = F.scaled_dot_product_attention(*batch, attn_mask=mask)[0].double().numpy()
+    q, k, v = (t[None] for t in tensors)
+    o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[0].double().numpy()
     if causal:
         o[:, : max(0, n - m)] = 0.0  # our convention: such a query sees no key
     return np.abs(o - expected).max()
@@ -94,7 +95,8 @@ def test_error_is_at_most_twice_that_of_torch(shape, causal) -> None:
 def test_tensor_cores_are_as_exact_as_torch_in_16_bits(shape, kind, causal) -> None:
     dtype = torch.float16 if kind == "half" else torch.bfloat16
     tensors = [torch.tensor(x).to(dtype) for x in normals(shape, seed=3)]
-    expected, lse = truth(*(t.double().numpy() for t in tensors), causal)
+    q, k, v = (t.double().numpy() for t in tensors)
+    expected, lse = truth(q, k, v, causal)
     bits = [t.view(torch.uint16).numpy() for t in tensors]
     given_ = [b.view(np.float16) if kind == "half" else b for b in bits]
     o, found = flash.forward(*given_, causal=causal)

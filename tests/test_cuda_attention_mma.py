@@ -96,25 +96,33 @@ def tensors(shape, dtype, seed=0, size=1.0):
     return [x.to(dtype) for x in made]
 
 
-def run(name, text, inputs, *, causal=False, late=0, profile=False):
-    """(o, lse) as float64 arrays, or the profile."""
+def prepared(name, text, inputs, causal, late):
+    """The kernel, its launch, and the results among its arguments."""
     short = inputs[0].dtype == torch.bfloat16
     bits = [x.view(torch.uint16).numpy() for x in inputs]
-    args, o, lse = flash_launches.arguments_of(
-        *(b if short else b.view(np.float16) for b in bits), None
-    )
+    q, k, v = (b if short else b.view(np.float16) for b in bits)
+    args, o, lse = flash_launches.arguments_of(q, k, v, None)
     heads, n, d = inputs[0].shape
     head = 64 * -(-d // 64)
     options = (f"-DHEAD={head}", f"-DCAUSAL={int(causal)}", f"-DLATE={late}")
     kernel = Kernel(text, "attention", options=(*options, *["-DBF16"] * short))
     memory = 768 * head if name == "06_mma" else 1024 * head + 1024
     threads = 128 if name == "06_mma" else 256
-    launch = ((-(-n // 128), heads), (threads,), args, memory)
-    if profile:
-        return kernel.profile(*launch)
+    return kernel, ((-(-n // 128), heads), (threads,), args, memory), o, lse
+
+
+def run(name, text, inputs, *, causal=False, late=0):
+    """(o, lse), o in float64."""
+    kernel, launch, o, lse = prepared(name, text, inputs, causal, late)
     kernel(*launch)
     got = torch.tensor(o.view(np.uint16)).view(inputs[0].dtype)
     return got.double().numpy(), lse
+
+
+def profiled(name, text):
+    inputs = tensors((1, 40, 130, 64), torch.float16)
+    kernel, launch, _, _ = prepared(name, text, inputs, causal=False, late=0)
+    return kernel.profile(*launch)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -132,7 +140,8 @@ def test_as_exact_as_torch_in_16_bits(name, late, causal, dtype) -> None:
         exact = [x.double().numpy() for x in inputs]
         expected, lse = reference.attention(*exact, causal=causal)
         mask = torch.ones(n, m, dtype=torch.bool).tril(m - n) if causal else None
-        own = F.scaled_dot_product_attention(*(x[None] for x in inputs), attn_mask=mask)
+        q, k, v = (x[None] for x in inputs)
+        own = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         own = own[0].double().numpy()
         own[:, : max(0, n - m) if causal else 0] = 0.0
         o, found = run(name, text, inputs, causal=causal, late=late)
@@ -145,7 +154,7 @@ def test_as_exact_as_torch_in_16_bits(name, late, causal, dtype) -> None:
 @pytest.mark.parametrize("name", RUNGS)
 def test_no_race_and_no_bank_conflict(name) -> None:
     text = emulated(name)
-    p = run(name, text, tensors((1, 40, 130, 64), torch.float16), profile=True)
+    p = profiled(name, text)
     assert not p.errors, str(p.errors[0])
     if name == "06_mma":
         # Lanes read eight rows of 16 bytes, one 8 x 8 matrix, in one turn.
@@ -157,7 +166,7 @@ def test_no_race_and_no_bank_conflict(name) -> None:
 @pytest.mark.parametrize("name", RUNGS)
 def test_a_missing_barrier_is_a_race(name) -> None:
     text = emulated(name, "    __syncthreads();", "    // ")
-    p = run(name, text, tensors((1, 40, 130, 64), torch.float16), profile=True)
+    p = profiled(name, text)
     assert {f.kind for f in p.errors} & {"race", "uninitialised"}
 
 
