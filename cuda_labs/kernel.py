@@ -45,6 +45,11 @@ class Kernel:
         arch: the one architecture that a source for GPUs alone is written for, such
             as "sm_90a" for wgmma; by default the GPU's own.
 
+        workers: processes among which the simulator divides the blocks of a
+            call, where nothing in the source lets blocks communicate (atomics,
+            volatile, fences, variables, printf). The results do not depend on
+            it. A profile is always made by one.
+
     Compilation waits for the first use.
     """
 
@@ -56,6 +61,7 @@ class Kernel:
         checked: bool = True,
         options: Sequence[str] = (),
         arch: str | None = None,
+        workers: int = 1,
     ) -> None:
         if not isinstance(source, str) or not source.strip():
             raise ValueError("source: CUDA C is needed, got nothing")
@@ -63,11 +69,16 @@ class Kernel:
             raise ValueError("name: the kernel's name is needed")
         if isinstance(options, str):
             raise TypeError("options: a sequence of strings, got one string")
+        if isinstance(workers, bool) or not isinstance(workers, int):
+            raise TypeError(f"workers: an int, got {workers!r}")
+        if not 1 <= workers <= 64:
+            raise ValueError(f"workers: from 1 to 64, got {workers}")
         self.source = source
         self.name = name
         self.checked = checked
         self.options = tuple(options)
         self.arch = arch
+        self.workers = workers
         self._loaded: dict[str, launch.Loaded] = {}
         self._device: dict[str, np.ndarray[Any, Any]] = {}
         self._gpu: Any = None
@@ -132,6 +143,7 @@ class Kernel:
             int(shared_mem),
             order=_order(order),
             timeout=_seconds(timeout),
+            workers=self.workers,
         )
 
     def profile(

@@ -140,7 +140,7 @@ struct Launch {
   uint64_t arena_size, order;
   double deadline;
   uint32_t id, mode, flush, dynamic, grid[3], block[3];
-  uint32_t arguments, buffers, shared, variables, learn, pad;
+  uint32_t arguments, buffers, shared, variables, learn, workers;
 };
 
 static void mark(const Range *r, uint32_t n, bool on) {
@@ -174,6 +174,28 @@ static void flush_denormals(bool on) {
   fpcr = on ? fpcr | 1u << 24 : fpcr & ~(uint64_t)(1u << 24);
   asm volatile("msr fpcr, %0" : : "r"(fpcr));
 #endif
+}
+
+// The launch that runs.
+static const Launch *now;
+static const Range *shared_of_now;
+static void *const *arguments_of_now;
+
+// Blocks `first` ... `last` - 1, counted along x, then y, then z.
+void run_blocks(uint64_t first, uint64_t last) {
+  for (uint64_t b = first; b < last; ++b) {
+    block_index[0] = (uint32_t)(b % grid[0]);
+    block_index[1] = (uint32_t)(b / grid[0] % grid[1]);
+    block_index[2] = (uint32_t)(b / grid[0] / grid[1]);
+    // Shared memory holds no value that a kernel could rely on.
+    for (uint32_t i = 0; i < now->shared; ++i)
+      memset((char *)kernel->image + shared_of_now[i].at, 0xff,
+             shared_of_now[i].size);
+    memset(sim_dynamic, 0xff, dynamic_bytes);
+    if (mode == PROFILE) profile_block_begin();
+    run_block(arguments_of_now, now->order);
+    if (mode == PROFILE) profile_block_end();
+  }
 }
 
 static void launch(const char *payload) {
@@ -212,23 +234,13 @@ static void launch(const char *payload) {
   if (mode == PROFILE) profile_begin(l->learn);
   flush_denormals(l->flush);
   set_timer(l->deadline);
+  now = l;
+  shared_of_now = shared;
+  arguments_of_now = arguments;
+  uint64_t blocks = (uint64_t)grid[0] * grid[1] * grid[2];
   // To learn a kernel's loops one block is enough, or none if they are known.
-  uint64_t left = ~(uint64_t)0;
-  if (mode == PROFILE && l->learn) left = loops_known() ? 0 : 1;
-  for (uint32_t z = 0; z < grid[2] && left; ++z)
-    for (uint32_t y = 0; y < grid[1] && left; ++y)
-      for (uint32_t x = 0; x < grid[0] && left; ++x, --left) {
-        block_index[0] = x;
-        block_index[1] = y;
-        block_index[2] = z;
-        // Shared memory holds no value that a kernel could rely on.
-        for (uint32_t i = 0; i < l->shared; ++i)
-          memset((char *)kernel->image + shared[i].at, 0xff, shared[i].size);
-        memset(sim_dynamic, 0xff, dynamic_bytes);
-        if (mode == PROFILE) profile_block_begin();
-        run_block(arguments, l->order);
-        if (mode == PROFILE) profile_block_end();
-      }
+  if (mode == PROFILE) run_blocks(0, !l->learn ? blocks : !loops_known());
+  else run_divided(blocks, l->workers);
   set_timer(0);
   flush_denormals(false);
   for (uint32_t i = 0; i < l->variables; ++i)

@@ -16,6 +16,7 @@ import numpy as np
 from cuda_labs import arguments as args_
 from cuda_labs.arguments import Parameter
 from cuda_labs.sim import build, elf, process, report
+from cuda_labs.sim.source import are_independent
 
 # Unmapped on either side of every buffer: an overrun by less is always seen.
 GUARD = 64 << 10
@@ -60,6 +61,7 @@ class Loaded:
         # Flushing is a mode of the processor for both widths; CuPy flushes
         # float alone, so a kernel that names double is left exact.
         self.flush = "double" not in source
+        self.divisible = are_independent(" ".join((source, *options)), self.built.image)
 
     def parameters(self) -> tuple[Parameter, ...]:
         """The kernel's parameters, as the compiler deduced them."""
@@ -77,8 +79,11 @@ class Loaded:
         *,
         order: int,
         timeout: float,
+        workers: int = 1,
     ) -> process.Reply:
         """Check, copy, run and copy back; `KernelError` leaves all as it was.
+
+        workers: processes that share the blocks, where these are independent.
 
         A profiled launch starts twice from the same arguments, or three times:
         its first block shows the kernel's loops, then the launch is counted,
@@ -117,6 +122,7 @@ class Loaded:
                         order=order,
                         deadline=timeout,
                         learn=learn,
+                        workers=workers if self.divisible else 1,
                     )
                 except process.Died as death:
                     _emit(helper.printed(death.status))

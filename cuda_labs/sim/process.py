@@ -145,6 +145,7 @@ class Process:
         order: int,
         deadline: float,
         learn: bool = False,
+        workers: int = 1,
     ) -> Reply:
         """Run one launch to its end. Raises `Died` when the process ends."""
         fields = [*arguments, *buffers]
@@ -168,7 +169,7 @@ class Process:
             len(image.shared),
             len(image.device),
             learn,
-            0,
+            workers,
         )
         flat = [int(value) for pair in fields for value in pair]
         self._socket.settimeout(deadline + GRACE)

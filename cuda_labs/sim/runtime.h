@@ -79,7 +79,9 @@ extern uintptr_t stack_low;
                           const char *text);
 void begin_launch();
 void run_block(void *const *arguments, uint64_t order);
-extern uint32_t atomics;    // of the block so far
+void run_blocks(uint64_t first, uint64_t last);
+void run_divided(uint64_t blocks, uint32_t workers);
+extern uint32_t atomics;    // of the launch so far
 extern uint32_t in_flight;  // asynchronous copies that have yet to arrive
 int async_pending(uintptr_t a, size_t bytes);
 void async_block();

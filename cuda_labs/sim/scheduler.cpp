@@ -243,6 +243,7 @@ static void fiber_main() {
 }
 
 void begin_launch() {
+  atomics = 0;
   uint32_t t = 0;
   for (uint32_t z = 0; z < block[2]; ++z)
     for (uint32_t y = 0; y < block[1]; ++y)
@@ -255,7 +256,7 @@ void begin_launch() {
 
 void run_block(void *const *args, uint64_t seed) {
   arguments = args;
-  started = exited = atomics = 0;
+  started = exited = 0;
   ready.count = spinning.count = 0;
   barrier.waiting = 0;
   async_block();

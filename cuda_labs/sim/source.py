@@ -13,6 +13,7 @@ import shlex
 from pathlib import Path
 
 from cuda_labs.errors import Unsupported
+from cuda_labs.sim.elf import Image
 
 INCLUDE = Path(__file__).parent / "include"
 
@@ -125,6 +126,22 @@ def static_local(source: str, name: str) -> int:
         if "__shared__" not in match.group():
             return line_of(bare, match.start())
     return 0
+
+
+def are_independent(source: str, image: Image) -> bool:
+    """Whether no block can depend on another, or on the order of output.
+
+    True when nothing in the source is a way for blocks to communicate: atomics,
+    volatile, fences, variables that a kernel can change, and printf.
+    """
+    bare = blank(source)
+    if re.search(r"\batomic|\bvolatile\b|\b__threadfence|\bprintf\b", bare):
+        return False
+    for variable in image.device:
+        name = re.escape(variable.name.removeprefix("_ZL").lstrip("0123456789"))
+        if not re.search(rf"\b__constant__\b[^;]*\b{name}\b", bare):
+            return False
+    return True
 
 
 def launch_bound(text: str, name: str) -> tuple[str, str]:
