@@ -199,10 +199,13 @@ def beside(
     timing: Timing, place: roofline.Place, peers: gpu_library.Peers, there: Bench
 ) -> Row:
     """A time and its place, with the times of the peers and the best of them."""
-    found = {
-        name: measure(there.clock, peer, **there.options).median
-        for name, peer in peers.items()
-    }
+    found: dict[str, float] = {}
+    lost: dict[str, str] = {}
+    for name, peer in peers.items():
+        try:
+            found[name] = measure(there.clock, peer, **there.options).median
+        except Exception as error:  # out of memory, say: our own row stays
+            lost[name] = _words(error)
     best = min(found, key=lambda name: found[name], default=None)
     return {
         **asdict(timing),
@@ -214,7 +217,7 @@ def beside(
         "library": best,
         "fraction": found[best] / timing.median if best else None,
         "peers": found,
-    }
+    } | ({"peers that failed": lost} if lost else {})
 
 
 def _words(error: Exception) -> str:

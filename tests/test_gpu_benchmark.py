@@ -213,6 +213,19 @@ def test_the_peers_compute_what_the_ladders_do() -> None:
                 assert seen.all() or name == "softmax"
 
 
+def test_a_library_that_fails_costs_its_own_number_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def peers(*_):
+        return {"good": lambda: None, "bad": lambda: 1 / 0}
+
+    monkeypatch.setattr(gpu_library, "peers", peers)
+    row = next(iter(gpu.run("transpose", simulated())))
+    assert row["library"] == "good"
+    assert list(row["peers"]) == ["good"]
+    assert row["peers that failed"] == {"bad": "ZeroDivisionError: division by zero"}
+
+
 def test_bits_of_bfloat16_are_read_as_such() -> None:
     x = torch.tensor([1.0, -2.5, 3e38], dtype=torch.bfloat16)
     bits = x.view(torch.int16).numpy().view(np.uint16)
