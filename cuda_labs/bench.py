@@ -136,14 +136,16 @@ def gpu_lines(
 ) -> Iterator[str]:
     """A table of a ladder's times."""
     names = ladders.rungs(operation, gpu_only=True)
-    shapes = work.sizes(ladders.load(operation, names[0])).gpu
-    for shape in shapes:
+    taken = {name: work.sizes(ladders.load(operation, name)).gpu for name in names}
+    for shape in dict.fromkeys(shape for shapes in taken.values() for shape in shapes):
         yield f"{operation} {shape}"
         yield (
             f"  {'rung':18}{'time':>12}{'GB/s':>9}{'TFLOP/s':>9}{'FLOP/B':>8}"
             f"{'bound':>9}{'of roof':>9}"
         )
         for name in names:
+            if shape not in taken[name]:
+                continue
             rung = ladders.load(operation, name)
             reason = machine.refuses(ladders.least(operation, name))
             if reason:

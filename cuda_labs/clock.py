@@ -81,8 +81,8 @@ def measure(
         run: queues the work; before: what must be done again for each run, such as
             to clear a counter.
         repeats: runs that count; fewer, but five at least, when they would take
-            more than `budget` seconds.
-        warmup: runs before them.
+            more than `budget` seconds, and one when a single run does.
+        warmup: runs before them, until one takes longer than `budget`.
 
     Raises ValueError unless repeats ≥ 1 and warmup ≥ 1, and when a clock gives a
     time that is not above 0.
@@ -90,9 +90,14 @@ def measure(
     for name, value in (("repeats", repeats), ("warmup", warmup)):
         if value < 1:
             raise ValueError(f"{name}: 1 or more, got {value}")
-    last = [clock.seconds(run, before) for _ in range(warmup)][-1]
+    last = 0.0
+    for _ in range(warmup):
+        last = clock.seconds(run, before)
+        if last > budget:
+            break
     if last > 0:
-        repeats = min(repeats, max(5, int(budget / last)))
+        least = 5 if last <= budget else 1
+        repeats = min(repeats, max(least, int(budget / last)))
     times = sorted(clock.seconds(run, before) for _ in range(repeats))
     if not times[0] > 0:
         raise ValueError(f"clock: a time above 0 is needed, got {times[0]}")

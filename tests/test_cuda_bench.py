@@ -39,6 +39,10 @@ def test_median_and_quartiles_of_the_runs_that_count() -> None:
     for budget, runs in ((7.0, 7), (2.0, 5)):
         clock = Script(*[1.0] * 30)
         assert measure(clock, lambda: None, budget=budget).repeats == runs
+    # One that takes longer than the budget is warmed up once and measured once.
+    clock = Script(9.0, 8.0)
+    assert measure(clock, lambda: None, budget=2.0).median == 8.0
+    assert clock.calls == ["run"] * 2
     assert measure(Script(1.0, 3.0), lambda: None, repeats=1, warmup=1).upper == 3.0
     with pytest.raises(ValueError, match="repeats: 1 or more"):
         measure(Script(1.0), lambda: None, repeats=0)
@@ -155,6 +159,16 @@ def test_the_work_of_an_operation() -> None:
     assert of("matmul", 6, (32, 16, 32)).nbytes == 2 * 2 * 512 + 4 * 1024
     assert of("matmul", 8, (1, 8, 8)).unit == "tensor"
     assert of("attention", 2, (2, 3, 5, 8)).flops == 2 * 2 * (2 * 3 * 5 * 8)
+
+
+def test_sizes_of_ladders_and_rungs() -> None:
+    huge = (1, 1 << 24)
+    assert huge not in work.sizes(ladders.load("softmax", 1)).gpu
+    assert huge in work.sizes(ladders.load("softmax", 2)).gpu
+    rung = ladders.load("transpose", 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(work.SIZES, "transpose")
+        assert work.sizes(rung) == work.Sizes((rung.shapes[-1],), rung.shapes[-1])
 
 
 def test_pairs_that_a_causal_mask_leaves() -> None:
