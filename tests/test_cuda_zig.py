@@ -13,7 +13,9 @@ import pytest
 TESTS = Path(__file__).parent
 CHOSEN = {
     "test_cuda_ladders.py": "is_right and checked and (matmul or scan)",
-    "test_cuda_profile.py": "strided or nested or break or lock or tell",
+    "test_cuda_async.py": "arrive or nothing or buffered or group",
+    "test_cuda_workers.py": "bits or lowest",
+    "test_cuda_profile.py": "strided or nested or break or lock or later or shadow",
     "test_cuda_errors.py": "recursion or silent or over_an_end",
 }
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from cuda_labs.errors import CompileError, CompilerMissing, Unsupported
 from cuda_labs.sim import elf
+from cuda_labs.sim import flags as flags_
 from cuda_labs.sim.source import (
     BOUND_PREFIX,
     INCLUDE,
@@ -34,87 +35,15 @@ from cuda_labs.sim.source import (
 FOLDER = Path(__file__).parent
 PARTS = shlex.split(
     "host.cpp workers.cpp scheduler.cpp warp.cpp memory.cpp async.cpp faults.cpp "
-    "profile.cpp loops.cpp races.cpp global_races.cpp"
+    "profile.cpp requests.cpp loops.cpp races.cpp global_races.cpp"
 )
 SOURCE_NAME = "kernel.cu"
 COMPILER_SECONDS = 60.0
 STATIC_SHARED_LIMIT = 48 * 1024
 
-_COMMON = shlex.split(
-    "-std=c++17 -O2 -fPIC -shared -nostdinc -nostdlib -w -fvisibility=hidden "
-    "-fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-strict-aliasing "
-    "-fwrapv -fno-math-errno -ffp-contract=off -fsigned-char "
-    "-fno-omit-frame-pointer -fno-optimize-sibling-calls -fstack-clash-protection "
-    "-fno-delete-null-pointer-checks -fno-finite-loops -fno-plt -g1"
-)
-_GNU = shlex.split("-fno-gnu-unique -fno-ipa-reference")
-# No transformation that adds, drops, merges or widens accesses, so that what
-# the hooks see is what the source says.
-_GNU_CHECKED = shlex.split(
-    "-fsanitize=thread -fsanitize=bounds,integer-divide-by-zero,shift-exponent,"
-    "float-cast-overflow -fstack-protector-strong -fno-tree-vectorize "
-    "-fno-tree-slp-vectorize -fno-unroll-loops -fno-tree-loop-distribute-patterns "
-    "-fno-store-merging --param=tsan-instrument-func-entry-exit=0 "
-    "--param=tsan-distinguish-volatile=1"
-)
-# Basic blocks and calls are reported too, and code is neither duplicated nor
-# merged: lanes at one place in the source are at one place in the object.
-_GNU_PROFILE = shlex.split(
-    "-fsanitize-coverage=trace-pc --param=tsan-instrument-func-entry-exit=1 "
-    "-fno-crossjumping -fno-tree-tail-merge -fno-code-hoisting -fno-thread-jumps "
-    "-fno-split-paths -fno-unswitch-loops -fno-peel-loops -fno-ipa-cp-clone "
-    "-fno-split-loops -fno-reorder-blocks-and-partition -fno-ipa-icf "
-    "-freorder-blocks-algorithm=simple"
-)
-_ZIG = shlex.split("-fno-sanitize=undefined -gline-tables-only")
-_ZIG_CHECKS = "array-bounds,integer-divide-by-zero,shift-exponent,float-cast-overflow"
-_ZIG_CHECKED = shlex.split(
-    f"-Xclang -fsanitize=thread,{_ZIG_CHECKS} -Xclang -fsanitize-recover={_ZIG_CHECKS} "
-    "-fno-vectorize -fno-slp-vectorize -fno-unroll-loops "
-    "-mllvm -tsan-instrument-func-entry-exit=0 "
-    "-mllvm -tsan-instrument-read-before-write=1 "
-    "-mllvm -tsan-instrument-atomics=0 -mllvm -tsan-distinguish-volatile=1 "
-    "-mllvm -disable-loop-idiom-all"
-)
-# The option that -Xclang -fsanitize-coverage-type=3 sets is "every edge".
-_ZIG_PROFILE = shlex.split(
-    "-Xclang -fsanitize-coverage-type=3 -Xclang -fsanitize-coverage-trace-pc "
-    "-Xclang -fsanitize-coverage-no-prune "
-    "-mllvm -jump-threading-threshold=0 -mllvm -simplifycfg-sink-common=0 "
-    "-mllvm -simplifycfg-hoist-common=0"
-)
-_ENTRY_ON, _ENTRY_OFF = (f"-tsan-instrument-func-entry-exit={n}" for n in (1, 0))
-
-
-def _flags(family: str, flavour: str) -> list[str]:
-    """Compiler flags of a flavour: "fast", "checked" or "profile"."""
-    if flavour not in FLAVOURS:
-        raise ValueError(f"flavour: one of {FLAVOURS}, got {flavour!r}")
-    own, checked, profile = {
-        "gnu": (_GNU, _GNU_CHECKED, _GNU_PROFILE),
-        "zig": (_ZIG, _ZIG_CHECKED, _ZIG_PROFILE),
-    }[family]
-    flags = [*_COMMON, *own]
-    if flavour != "fast":
-        flags += checked
-    if flavour == "profile":
-        flags = [_ENTRY_ON if f == _ENTRY_OFF else f for f in flags] + profile
-    return flags
-
-
 _INSTEAD = {
     "INFINITY": "__int_as_float(0x7f800000)",
     "NAN": "__int_as_float(0x7fffffff)",
-}
-FLAVOURS = ("fast", "checked", "profile")
-_HOST = shlex.split(
-    "-std=c++17 -O2 -fno-omit-frame-pointer -fno-exceptions -fno-rtti -rdynamic"
-)
-_HOST_LIBRARIES = {
-    "gnu": shlex.split("-Wl,--no-as-needed -lm -ldl"),
-    "zig": shlex.split(
-        "-nostdlib++ -fno-sanitize=undefined -Wl,--no-as-needed -lm -ldl"
-    ),
 }
 
 
@@ -169,7 +98,7 @@ def kernel(
 ) -> Built:
     """Compile `source` with an entry for the kernel `name`.
 
-    flavour: one of `FLAVOURS`; options: -D and -U only. Raises `Unsupported`
+    flavour: one of `flags.FLAVOURS`; options: -D and -U only. Raises `Unsupported`
     for a construct that the simulator lacks, `CompileError` with the compiler's
     log for a source that it rejects, `CompilerMissing` without a compiler,
     ValueError for other options.
@@ -181,7 +110,14 @@ def kernel(
     defined = "".join(_directive(option) for option in options)
     head = f'#include "sim_core.h"\n{defined}#line 1 "{SOURCE_NAME}"\n'
     tool = compiler()
-    flags = [*_flags(tool.family, flavour), "-I", str(INCLUDE), "-x", "c++", "-"]
+    flags = [
+        *flags_.of_kernel(tool.family, flavour),
+        "-I",
+        str(INCLUDE),
+        "-x",
+        "c++",
+        "-",
+    ]
 
     def compiled(text: str, bound: str) -> Path:
         entry = f'\n#line 1 "entry"\nSIM_ENTRY({bound}, {name})\n'
@@ -213,7 +149,7 @@ def host() -> Path:
     """The program in which kernels run, compiled once."""
     tool = compiler()
     parts = (str(FOLDER / part) for part in PARTS)
-    flags = [*_HOST, *parts, *_HOST_LIBRARIES[tool.family]]
+    flags = [*flags_.HOST, *parts, *flags_.HOST_LIBRARIES[tool.family]]
     return _cached(tool, flags, "", "", _header_digest(FOLDER))
 
 

@@ -1,14 +1,8 @@
-"""Lay a launch's arguments out in the shared file, run it, and copy back.
-
-Arrays that overlap in the caller's memory overlap there too, and an array
-keeps its offset from the start of the allocation that it is a slice of, modulo
-256 bytes: a slice that would be misaligned on a GPU is misaligned here.
-"""
+"""Run a launch: its arguments into the shared file, the call, and back."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,25 +10,18 @@ import numpy as np
 from cuda_labs import arguments as args_
 from cuda_labs.arguments import Parameter
 from cuda_labs.sim import build, elf, process, report
+from cuda_labs.sim.layout import (
+    ALIGN,
+    GUARD,
+    Region,
+    address,
+    check_launch,
+    raw,
+    regions_of,
+)
 from cuda_labs.sim.source import are_independent
 
-# Unmapped on either side of every buffer: an overrun by less is always seen.
-GUARD = 64 << 10
-ALIGN = 256
 MODES = {"fast": 0, "checked": 1, "profile": 2}
-SHARED_LIMIT = 227 * 1024
-THREAD_LIMIT = 1024
-
-
-@dataclass
-class Region:
-    """Overlapping arrays of the caller, and where they lie in the file."""
-
-    start: int
-    end: int
-    phase: int
-    at: int = 0
-    arrays: list[tuple[int, np.ndarray[Any, Any]]] = field(default_factory=list)
 
 
 class Loaded:
@@ -94,7 +81,7 @@ class Loaded:
             assert self._parameters is not None
             args_.check(self._parameters, args)
             check_launch(grid, block, shared_mem, self.built.static_shared, self._bound)
-            regions = _regions(args)
+            regions = regions_of(args)
             placed, values_at, device_at, size = self._place(regions)
             helper.reserve(size)
             buffers = [(r.at, r.end - r.start) for r in regions]
@@ -161,7 +148,7 @@ class Loaded:
             at = (at + GUARD + ALIGN - 1) // ALIGN * ALIGN + region.phase
             region.at = at
             for position, array in region.arrays:
-                placed[position] = at + _address(array) - region.start
+                placed[position] = at + address(array) - region.start
             at += region.end - region.start
         values_at = (at + GUARD + ALIGN - 1) // ALIGN * ALIGN
         count = len(self._parameters or ())
@@ -187,7 +174,7 @@ class Loaded:
             if parameter.pointer:
                 table.append((placed.get(i, 0), True))
                 if value is not None:
-                    _window(helper, placed[i], value.nbytes)[:] = _raw(value)
+                    _window(helper, placed[i], value.nbytes)[:] = raw(value)
             else:
                 data = args_.value_bytes(parameter, value)
                 helper.memory[at : at + len(data)] = data
@@ -203,7 +190,7 @@ class Loaded:
             zip(self._parameters, args, strict=True)
         ):
             if parameter.pointer and value is not None and not parameter.constant:
-                _raw(value)[:] = _window(helper, placed[i], value.nbytes)
+                raw(value)[:] = _window(helper, placed[i], value.nbytes)
 
     def variable(self, name: str) -> np.ndarray[Any, Any]:
         """Bytes of a `__device__` or `__constant__` variable, writable."""
@@ -228,68 +215,6 @@ class Loaded:
         for v in self.built.image.device:
             self._store(v.name, v.offset, v.size)[:] = _window(helper, at, v.size)
             at += (v.size + 15) // 16 * 16
-
-
-def check_launch(
-    grid: tuple[int, int, int],
-    block: tuple[int, int, int],
-    shared_mem: int,
-    static_shared: int,
-    bound: int = 0,
-) -> None:
-    """Raise ValueError for a launch that compute capability 9.0 refuses.
-
-    bound: threads that the kernel's `__launch_bounds__` allows; 0 for none.
-    """
-    limits = (
-        ("grid", grid, (2**31 - 1, 65535, 65535)),
-        ("block", block, (1024, 1024, 64)),
-    )
-    for name, extent, most in limits:
-        for axis, value, limit in zip("xyz", extent, most, strict=True):
-            if not 1 <= value <= limit:
-                raise ValueError(f"{name}.{axis}: from 1 to {limit}, got {value}")
-    threads = block[0] * block[1] * block[2]
-    if threads > THREAD_LIMIT:
-        raise ValueError(f"block: {threads} threads; at most {THREAD_LIMIT}")
-    if bound and threads > bound:
-        raise ValueError(
-            f"block: {threads} threads; the kernel's __launch_bounds__ allow {bound}"
-        )
-    if not 0 <= shared_mem <= SHARED_LIMIT - static_shared:
-        raise ValueError(
-            f"shared_mem: from 0 to {SHARED_LIMIT - static_shared} bytes beside "
-            f"{static_shared} of static shared memory, got {shared_mem}"
-        )
-
-
-def _regions(args: tuple[Any, ...]) -> list[Region]:
-    arrays = [(i, a) for i, a in enumerate(args) if isinstance(a, np.ndarray)]
-    arrays = [(i, a) for i, a in arrays if a.ndim > 0 or a.dtype.names is None]
-    found: list[Region] = []
-    for i, a in sorted(arrays, key=lambda pair: _address(pair[1])):
-        start, end = _address(a), _address(a) + a.nbytes
-        if found and start < found[-1].end:
-            found[-1].end = max(found[-1].end, end)
-            found[-1].arrays.append((i, a))
-        else:
-            phase = (start - _address(_owner(a))) % ALIGN
-            found.append(Region(start, end, phase, 0, [(i, a)]))
-    return found
-
-
-def _owner(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
-
-
-def _address(array: np.ndarray[Any, Any]) -> int:
-    return int(array.__array_interface__["data"][0])
-
-
-def _raw(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return array.reshape(-1).view(np.uint8)
 
 
 def _window(helper: process.Process, at: int, size: int) -> np.ndarray[Any, Any]:

@@ -1,4 +1,5 @@
-// What a profiled launch records. See profile.cpp, loops.cpp and races.cpp.
+// What a profiled launch records. See profile.cpp, requests.cpp, loops.cpp,
+// races.cpp and global_races.cpp.
 #pragma once
 #include "runtime.h"
 
@@ -52,6 +53,11 @@ void profile_fence();
 void profile_compared(uintptr_t a);
 bool profile_reply(const void **counters, uint32_t *n, const void **found,
                    uint32_t *m, uint64_t *footprint);
+
+void requests_begin();
+void requests_count(uintptr_t a, uint32_t bytes, uint32_t place, uint32_t kind);
+void requests_settle();
+void requests_reply(const void **counters, uint32_t *n, uint64_t *footprint);
 
 uint64_t loops_key();
 void loops_begin();
