@@ -41,7 +41,12 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 import genflow_lite as gl
-from genflow_lite.grids import ADAMS_DIGITS, ADAMS_PLANE
+from genflow_lite.grids import (
+    ADAMS_DIGITS,
+    ADAMS_DIGITS_JUMP,
+    ADAMS_PLANE,
+    ADAMS_PLANE_JUMP,
+)
 
 RESULTS = record.RESULTS / "samplers.json"
 CALLS = (5, 10, 20, 50)
@@ -51,6 +56,7 @@ HELD_OUT, POINTS = (100, 101, 102), {"mixture_2d": 400, "gaussians_64d": 400}
 TUNED = "Adams, tuned grid"
 """The row of ours that was tuned to problems of a task's kind, but not to its own."""
 SHAPES = {"mixture_2d": ADAMS_PLANE, "gaussians_64d": ADAMS_DIGITS}
+JUMP_SHAPES = {"mixture_2d": ADAMS_PLANE_JUMP, "gaussians_64d": ADAMS_DIGITS_JUMP}
 PACKAGES = ("torch", "diffusers", "k-diffusion", "flow_matching", "torchdiffeq")
 STRAIGHT = gl.rectified()
 
@@ -180,6 +186,12 @@ def spaced(spacing: Any, **more: Any) -> Grid:
     return lambda n, t: gl.time_grid(STRAIGHT, n, spacing=spacing, t_max=t, **more)
 
 
+def tuned_to(task: str) -> Grid:
+    """The grid that was tuned to a task's kind, from pure noise or after a jump."""
+    noise, jump = (spaced("adams", shape=s[task]) for s in (SHAPES, JUMP_SHAPES))
+    return lambda n, t: noise(n, t) if t == 1.0 else jump(n, t)
+
+
 def our_methods(task: str) -> list[Method]:
     """Four that are tuned to nothing, and one that is tuned to this kind of data."""
 
@@ -191,15 +203,14 @@ def our_methods(task: str) -> list[Method]:
         of_ours("Adams, uniform", gl.adams, spaced("uniform")),
         of_ours("DPM-Solver++(2M), Karras", gl.dpmpp_2m, spaced("karras")),
         of_ours("DPM-Solver++(3M), Karras", gl.dpmpp_3m, spaced("karras")),
-        of_ours(TUNED, gl.adams, spaced("adams", shape=SHAPES[task])),
+        of_ours(TUNED, gl.adams, tuned_to(task)),
     ]
 
 
 def transferred(task: str) -> Method:
     """The same with the grid that was tuned to the other kind of data."""
-    other = next(shape for name, shape in SHAPES.items() if name != task)
-    name = "Adams, the other task's grid"
-    return of_ours(name, gl.adams, spaced("adams", shape=other))
+    other = next(name for name in SHAPES if name != task)
+    return of_ours("Adams, the other task's grid", gl.adams, tuned_to(other))
 
 
 def error(

@@ -23,6 +23,12 @@ ADAMS_PLANE = (-1.506, -0.844, -0.601, -0.555, -0.378)
 ADAMS_DIGITS = (-0.436, -0.361, -0.053, -0.371, 0.2)
 """A shape of the spacing "adams": ten Gaussians in 64 dimensions, one a digit."""
 
+ADAMS_PLANE_JUMP = (-1.39, -0.842, -0.575, -0.58, -0.342)
+"""As ``ADAMS_PLANE``, after ``gaussian_jump`` to a level σ/α of 6.1."""
+
+ADAMS_DIGITS_JUMP = (-0.714, -0.478, -0.434, 0.073, -0.059)
+"""As ``ADAMS_DIGITS``, after ``gaussian_jump`` to a level σ/α of 6.1."""
+
 
 def time_grid(
     path: GaussianPath,
@@ -50,7 +56,8 @@ def time_grid(
         polynomials from k = 1 on. ``ADAMS_PLANE`` and ``ADAMS_DIGITS`` were fitted by
         ``benchmarks/tune_adams.py``: they make the error of the sampler ``adams`` small
         at 5 to 20 steps from noise to data, for one kind of data each, of about unit
-        variance in the plane and in [−1, 1] for the digits. shape = () is even in τ.
+        variance in the plane and in [−1, 1] for the digits; ``ADAMS_PLANE_JUMP`` and
+        ``ADAMS_DIGITS_JUMP`` likewise after a jump. shape = () is even in τ.
 
     log_snr and karras need finite ends. Where α(t_max) = 0, the noise level σ/α = 80
     stands for ∞ in the formula, and t_0 is t_max all the same. Where σ(t_min) = 0, the
