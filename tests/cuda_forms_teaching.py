@@ -1,6 +1,7 @@
-"""Kernels in the manner of teaching repositories: attention, normalisation, tiled
-products, reductions, sorting, sparse and quantised arithmetic. Written for these
-tests; every expected value is computed by NumPy."""
+"""Kernels of the kinds that people learn and work with: attention, normalisation,
+tiled products, reductions, sorting, sparse and quantised arithmetic. Every one was
+written for these tests, to use a feature of the language in its usual place; every
+expected value is computed by NumPy."""
 
 from __future__ import annotations
 
@@ -29,10 +30,10 @@ def add(name: str, source: str, args: tuple[Any, ...], expected: Any, **kw: Any)
     TEACHING.append((name, source, args, expected, kw))
 
 
-def _block(b: int) -> np.ndarray:
-    """Indices that block b of 3 with 256 threads takes of 3000 elements."""
+def _block(b: int, stretch: int) -> np.ndarray:
+    """Indices that block b of 3 takes of 3000 elements, a stretch at a time."""
     i = np.arange(3000)
-    return i[i // 256 % 3 == b]
+    return i[i // stretch % 3 == b]
 
 
 def _philox(n: int, seed: int) -> list[int]:
@@ -69,64 +70,58 @@ add(
 #include <cuda.h>
 #include <cuda_runtime.h>
 #define INFINITY __int_as_float(0x7f800000)
+// Tiles of keys outside, rows of queries inside: the peak and the sum of a row wait
+// in global memory from one tile to the next, and the last tile divides.
 extern "C" __global__
-void f(const float* Q, const float* K, const float* V, const int N, const int d,
-       const int Tc, const int Tr, const int Bc, const int Br,
-       const float softmax_scale, float* l, float* m, float* O) {
-    int tx = threadIdx.x;
-    int bx = blockIdx.x; int by = blockIdx.y;  // batch and head
-    int qkv_offset = (bx * gridDim.y * N * d) + (by * N * d);
-    int lm_offset = (bx * gridDim.y * N) + (by * N);
+void f(const float* queries, const float* keys, const float* values, const int rows,
+       const int width, const int tile, const float scale, float* sums, float* peaks,
+       float* out) {
+    extern __shared__ float pool[];
+    const int me = threadIdx.x, area = (tile * width);
+    float* my_query = &pool[me * width];
+    float* tile_keys = pool + area;
+    float* tile_values = &pool[area * 2];
+    float* my_scores = &pool[(area * 3) + (me * tile)];
+    const int base = (blockIdx.x * gridDim.y + blockIdx.y) * rows;  // this head's rows
 
-    extern __shared__ float sram[];
-    int tile_size = Bc * d;
-    float* Qi = sram;
-    float* Kj = &sram[tile_size];
-    float* Vj = &sram[tile_size * 2];
-    float* S = &sram[tile_size * 3];
-
-    for (int j = 0; j < Tc; j++) {
-        for (int x = 0; x < d; x++) {
-            Kj[(tx * d) + x] = K[qkv_offset + (tile_size * j) + (tx * d) + x];
-            Vj[(tx * d) + x] = V[qkv_offset + (tile_size * j) + (tx * d) + x];
+    for (int start = 0; start < rows; start += tile) {
+        for (int i = me; i < area; i += blockDim.x) {
+            tile_keys[i] = keys[(base + start) * width + i];
+            tile_values[i] = values[(base + start) * width + i];
         }
         __syncthreads();
-        for (int i = 0; i < Tr; i++) {
-            for (int x = 0; x < d; x++)
-                Qi[(tx * d) + x] = Q[qkv_offset + (tile_size * i) + (tx * d) + x];
-            float row_m_prev = m[lm_offset + (Br * i) + tx];
-            float row_l_prev = l[lm_offset + (Br * i) + tx];
-            float row_m = -INFINITY;
-            for (int y = 0; y < Bc; y++) {
-                float sum = 0;
-                for (int x = 0; x < d; x++) sum += Qi[(tx * d) + x] * Kj[(y * d) + x];
-                sum *= softmax_scale;
-                S[(Bc * tx) + y] = sum;
-                if (sum > row_m) row_m = sum;
+        for (int row = base + me; row < base + rows; row += tile) {
+            for (int c = 0; c < width; c++)
+                my_query[c] = queries[row * width + c] * scale;
+            float peak = -INFINITY;
+            for (int j = 0; j < tile; j++) {
+                float score = 0;
+                for (int c = 0; c < width; c++)
+                    score += my_query[c] * tile_keys[(j * width) + c];
+                my_scores[j] = score;
+                if (score > peak) peak = score;
             }
-            float row_l = 0;
-            for (int y = 0; y < Bc; y++) {
-                S[(Bc * tx) + y] = __expf(S[(Bc * tx) + y] - row_m);
-                row_l += S[(Bc * tx) + y];
+            peak = max(peak, peaks[row]);
+            const float shrink = __expf(peaks[row] - peak);
+            float sum = shrink * sums[row];
+            for (int j = 0; j < tile; j++)
+                sum += my_scores[j] = __expf(my_scores[j] - peak);
+            const float divide = start + tile < rows ? 1 : (1 / sum);
+            for (int c = 0; c < width; c++) {
+                float* o = &out[(row * width) + c];
+                float mixed = shrink * *o;
+                for (int j = 0; j < tile; j++)
+                    mixed += my_scores[j] * tile_values[(j * width) + c];
+                *o = divide * mixed;
             }
-            float row_m_new = max(row_m_prev, row_m);
-            float row_l_new = (__expf(row_m_prev - row_m_new) * row_l_prev)
-                            + (__expf(row_m - row_m_new) * row_l);
-            for (int x = 0; x < d; x++) {
-                float pv = 0;
-                for (int y = 0; y < Bc; y++) pv += S[(Bc * tx) + y] * Vj[(y * d) + x];
-                float* o = &O[qkv_offset + (tile_size * i) + (tx * d) + x];
-                *o = (1 / row_l_new) * ((row_l_prev * __expf(row_m_prev - row_m_new)
-                   * *o) + (__expf(row_m - row_m_new) * pv));
-            }
-            m[lm_offset + (Br * i) + tx] = row_m_new;
-            l[lm_offset + (Br * i) + tx] = row_l_new;
+            peaks[row] = peak;
+            sums[row] = sum;
         }
         __syncthreads();
     }
 }""",
     (
-        *(Q, K, V, N(48), N(16), N(3), N(3), N(16), N(16), F(0.25)),
+        *(Q, K, V, N(48), N(16), N(16), F(0.25)),
         *(np.zeros(96, F), np.full(96, -np.inf, F)),
     ),
     softmax(S) @ V,
@@ -138,64 +133,69 @@ void f(const float* Q, const float* K, const float* V, const int N, const int d,
 add(
     "flash attention, causal, a warp a row of queries, online softmax",
     """
-#define WARP_SIZE 32
-template <typename T, int kWarpSize = WARP_SIZE>
-__device__ __forceinline__ T warp_max(T v) {
+#define LANES 32
+template <typename T, int kLanes = LANES>
+__device__ __forceinline__ T largest(T mine) {
 #pragma unroll
-  for (int mask = kWarpSize >> 1; mask >= 1; mask >>= 1)
-    v = fmaxf(v, __shfl_xor_sync(0xffffffff, v, mask));
-  return v;
+  for (int hop = 1; hop < kLanes; hop <<= 1)
+    mine = fmaxf(mine, __shfl_xor_sync(0xffffffff, mine, hop));
+  return mine;
 }
-template <typename T, int kWarpSize = WARP_SIZE>
-__device__ __forceinline__ T warp_sum(T v) {
+template <typename T, int kLanes = LANES>
+__device__ __forceinline__ T total(T mine) {
 #pragma unroll
-  for (int mask = kWarpSize >> 1; mask >= 1; mask >>= 1)
-    v += __shfl_xor_sync(0xffffffff, v, mask);
-  return v;
+  for (int hop = 1; hop < kLanes; hop <<= 1)
+    mine += __shfl_xor_sync(0xffffffff, mine, hop);
+  return mine;
 }
-template <int HeadDim, int kWarps, bool kCausal>
-__global__ void __launch_bounds__(kWarps * WARP_SIZE)
-flash(const float* __restrict__ q, const float* __restrict__ k,
-      const float* __restrict__ v, float* __restrict__ o, int seqlen, float scale) {
-  __shared__ float s_k[WARP_SIZE][HeadDim + 1], s_v[WARP_SIZE][HeadDim];
-  const int warp = threadIdx.x / WARP_SIZE, lane = threadIdx.x % WARP_SIZE;
-  const int row = blockIdx.x * kWarps + warp;
-  const size_t base = (size_t)blockIdx.y * seqlen * HeadDim;
-  float r_q[HeadDim], acc = 0.f, m_i = -FLT_MAX, l_i = 0.f;
+// Lane j scores key j of a tile, then lane c gathers component c of the output.
+template <int kWidth, int kRows, bool kCausal>
+__global__ void __launch_bounds__(kRows * LANES)
+attend(const float* __restrict__ queries, const float* __restrict__ keys,
+       const float* __restrict__ values, float* __restrict__ out, int count,
+       float scale) {
+  __shared__ float tile_k[LANES][kWidth + 1], tile_v[LANES][kWidth];
+  const int lane = threadIdx.x % LANES;
+  const int row = blockIdx.x * kRows + threadIdx.x / LANES;
+  const bool live = row < count;
+  const size_t head = (size_t)blockIdx.y * count * kWidth;
+  keys += head; values += head;
+  float query[kWidth], gathered = 0.f, peak = -FLT_MAX, weight = 0.f;
 #pragma unroll
-  for (int c = 0; c < HeadDim; ++c)
-    r_q[c] = row < seqlen ? q[base + (size_t)row * HeadDim + c] * scale : 0.f;
-  const int last = kCausal ? min(seqlen, (int)(blockIdx.x + 1) * kWarps) : seqlen;
-  for (int start = 0; start < last; start += WARP_SIZE) {
-    for (int i = threadIdx.x; i < WARP_SIZE * HeadDim; i += blockDim.x) {
-      const int r = i / HeadDim, c = i % HeadDim;
-      s_k[r][c] = start + r < seqlen ? k[base + (start + r) * HeadDim + c] : 0.f;
-      s_v[r][c] = start + r < seqlen ? v[base + (start + r) * HeadDim + c] : 0.f;
+  for (int c = 0; c < kWidth; ++c)
+    query[c] = live ? scale * queries[head + (size_t)row * kWidth + c] : 0.f;
+  const int end = kCausal ? min(count, (int)(blockIdx.x + 1) * kRows) : count;
+  for (int first = 0; first < end; first += LANES) {
+    __syncthreads();
+    for (int i = threadIdx.x; i < LANES * kWidth; i += kRows * LANES) {
+      const bool inside = first + i / kWidth < count;
+      tile_k[i / kWidth][i % kWidth] = inside ? keys[first * kWidth + i] : 0.f;
+      tile_v[i / kWidth][i % kWidth] = inside ? values[first * kWidth + i] : 0.f;
     }
     __syncthreads();
-    const int col = start + lane;
-    float s = 0.f;
+    const bool seen = first + lane < count && (!kCausal || first + lane <= row);
+    float score = -FLT_MAX;
+    if (seen) {
+      score = 0.f;
 #pragma unroll
-    for (int c = 0; c < HeadDim; ++c) s += r_q[c] * s_k[lane][c];
-    const bool valid = col < seqlen && (!kCausal || col <= row);
-    s = valid ? s : -FLT_MAX;
-    const float m_new = fmaxf(m_i, warp_max(s));
-    const float p = valid ? __expf(s - m_new) : 0.f;
-    const float alpha = __expf(m_i - m_new);
-    l_i = l_i * alpha + warp_sum(p);
-    acc *= alpha;
-    m_i = m_new;
-    for (int j = 0; j < WARP_SIZE; ++j) {
-      const float p_j = __shfl_sync(0xffffffff, p, j);
-      if (lane < HeadDim) acc += p_j * s_v[j][lane];
+      for (int c = 0; c < kWidth; ++c) score += query[c] * tile_k[lane][c];
     }
-    __syncthreads();
+    const float before = peak;
+    peak = fmaxf(before, largest(score));
+    const float share = seen ? __expf(score - peak) : 0.f;
+    const float fade = __expf(before - peak);
+    weight = weight * fade + total(share);
+    gathered *= fade;
+    for (int j = 0; j < LANES; ++j) {
+      const float from_j = __shfl_sync(0xffffffff, share, j);
+      if (lane < kWidth) gathered += from_j * tile_v[j][lane];
+    }
   }
-  if (row < seqlen && lane < HeadDim) o[base + row * HeadDim + lane] = acc / l_i;
+  if (live && lane < kWidth) out[head + row * kWidth + lane] = gathered / weight;
 }""",
     (Q, K, V, N(48), F(0.25)),
     softmax(CAUSAL) @ V,
-    kernel="flash<16, 4, true>",
+    kernel="attend<16, 4, true>",
     grid=(12, 2),
     block=128,
     rtol=3e-4,
@@ -254,31 +254,34 @@ ROWS = normal(6, 100) * F(3)
 add(
     "online softmax: maximum and sum in one structure",
     """
-struct __align__(8) MD { float m; float d; };
-__device__ __forceinline__ MD combine(MD a, MD b) {
-  bool a_bigger = a.m > b.m;
-  MD big = a_bigger ? a : b, small = a_bigger ? b : a;
-  MD r; r.m = big.m; r.d = big.d + small.d * __expf(small.m - big.m); return r;
+struct __align__(8) Seen { float top; float mass; };
+__device__ __forceinline__ Seen merged(Seen p, Seen q) {
+  const bool swap = p.top < q.top;
+  Seen high = swap ? q : p, low = swap ? p : q;
+  high.mass += low.mass * __expf(low.top - high.top);
+  return high;
 }
-template <const int NUM_THREADS>
-__global__ void online(const float* x, float* y, int C) {
-  constexpr int NUM_WARPS = (NUM_THREADS + 31) / 32;
-  __shared__ MD shared[NUM_WARPS];
-  const float* row = x + blockIdx.x * C;
-  MD v{-3.402823e38f, 0.0f};
-  for (int i = threadIdx.x; i < C; i += NUM_THREADS) v = combine(v, MD{row[i], 1.0f});
+template <const int THREADS>
+__global__ void online(const float* table, float* result, int width) {
+  constexpr int WARPS = (THREADS + 31) / 32;
+  __shared__ Seen by_warp[WARPS];
+  const int me = threadIdx.x, start = blockIdx.x * width;
+  Seen mine{-3.402823e38f, 0.0f};
+  for (int c = me; c < width; c += THREADS)
+    mine = merged(mine, Seen{table[start + c], 1.0f});
   #pragma unroll
-  for (int o = 16; o >= 1; o >>= 1) {
-    MD u; u.m = __shfl_xor_sync(0xffffffff, v.m, o);
-    u.d = __shfl_xor_sync(0xffffffff, v.d, o);
-    v = combine(v, u);
+  for (int hop = 1; hop < 32; hop *= 2) {
+    Seen other;
+    other.mass = __shfl_xor_sync(0xffffffff, mine.mass, hop);
+    other.top = __shfl_xor_sync(0xffffffff, mine.top, hop);
+    mine = merged(mine, other);
   }
-  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = v;
+  if ((me & 31) == 31) by_warp[me >> 5] = mine;
   __syncthreads();
-  MD total = shared[0];
-  for (int w = 1; w < NUM_WARPS; w++) total = combine(total, shared[w]);
-  for (int i = threadIdx.x; i < C; i += NUM_THREADS)
-    y[blockIdx.x * C + i] = __expf(row[i] - total.m) * __fdividef(1.0f, total.d);
+  Seen all = by_warp[WARPS - 1];
+  for (int w = 0; w < WARPS - 1; w++) all = merged(all, by_warp[w]);
+  for (int c = me; c < width; c += THREADS)
+    result[start + c] = __fdividef(__expf(table[start + c] - all.top), all.mass);
 }""",
     (ROWS, N(100)),
     softmax(ROWS.astype(float)),
@@ -293,25 +296,23 @@ add(
 #include <cooperative_groups.h>
 #include <cooperative_groups/reduce.h>
 #define INFINITY __int_as_float(0x7f800000)
-extern "C" __global__ void f(const float* inp, float* out, int N, int C) {
-    namespace cg = cooperative_groups;
-    cg::thread_block block = cg::this_thread_block();
-    cg::thread_block_tile<32> warp = cg::tiled_partition<32>(block);
-    int idx = blockIdx.x * warp.meta_group_size() + warp.meta_group_rank();
-    if (idx >= N) { return; }
-    const float* x = inp + idx * C;
-    float maxval = -INFINITY, sumval = 0.0f;
-    for (int i = warp.thread_rank(); i < C; i += warp.size()) {
-        float bigger = fmaxf(maxval, x[i]);
-        sumval = sumval * expf(maxval - bigger) + expf(x[i] - bigger);
-        maxval = bigger;
-    }
-    float global_max = cg::reduce(warp, maxval, cg::greater<float>{});
-    sumval *= expf(maxval - global_max);
-    float norm = 1.f / cg::reduce(warp, sumval, cg::plus<float>{});
-    for (int i = warp.thread_rank(); i < C; i += warp.size())
-        __stcs(out + idx * C + i, __ldcs(x + i) == 0.f ? 0.f
-               : expf(x[i] - global_max) * norm);
+extern "C" __global__ void f(const float* table, float* result, int rows, int width) {
+    namespace groups = cooperative_groups;
+    groups::thread_block everyone = groups::this_thread_block();
+    groups::thread_block_tile<32> lanes = groups::tiled_partition<32>(everyone);
+    const int row = lanes.meta_group_rank() + lanes.meta_group_size() * blockIdx.x;
+    if (row >= rows) { return; }
+    table += row * width; result += row * width;
+    // The largest of the row first; then the powers, kept where the answer goes.
+    float top = -INFINITY, mass = 0.0f;
+    for (int c = lanes.thread_rank(); c < width; c += lanes.size())
+        top = fmaxf(top, __ldcs(table + c));
+    top = groups::reduce(lanes, top, groups::greater<float>{});
+    for (int c = lanes.thread_rank(); c < width; c += lanes.size())
+        mass += result[c] = expf(table[c] - top);
+    mass = groups::reduce(lanes, mass, groups::plus<float>{});
+    for (int c = lanes.thread_rank(); c < width; c += lanes.size())
+        __stcs(result + c, mass == 0.f ? 0.f : result[c] / mass);
 }""",
     (ROWS, N(6), N(100)),
     softmax(ROWS.astype(float)),
@@ -320,44 +321,46 @@ extern "C" __global__ void f(const float* inp, float* out, int N, int C) {
     rtol=1e-5,
 )
 add(
-    "layer norm with a block reduction in two shared words",
+    "layer norm: a block reduction in shared words of a template",
     """
-template <typename T> __inline__ __device__ T warpReduceSum(T val) {
-  for (int offset = warpSize / 2; offset > 0; offset /= 2)
-    val += __shfl_down_sync(0xffffffff, val, offset);
-  return val;
+template <typename T> __inline__ __device__ T over_warp(T mine) {
+  for (int gap = warpSize / 2; gap > 0; gap /= 2)
+    mine += __shfl_down_sync(0xffffffff, mine, gap);
+  return mine;
 }
-template <typename T> __inline__ __device__ T blockReduceSum(T val) {
-  static __shared__ T shared[32];
-  int lane = threadIdx.x % warpSize, wid = threadIdx.x / warpSize;
-  val = warpReduceSum<T>(val);
-  if (lane == 0) shared[wid] = val;
+// Every thread gets the sum: one word a warp, added up by all in the same order.
+template <typename T> __inline__ __device__ T over_block(T mine) {
+  static __shared__ T words[32];
+  mine = over_warp<T>(mine);
+  __syncthreads();  // the words of the call before may still be read
+  if (threadIdx.x % warpSize == 0) words[threadIdx.x / warpSize] = mine;
   __syncthreads();
-  val = (threadIdx.x < blockDim.x / warpSize) ? shared[lane] : T(0);
-  if (wid == 0) val = warpReduceSum<T>(val);
-  return val;
+  T all = T(0);
+  for (int w = 0; w < blockDim.x / warpSize; ++w) all += words[w];
+  return all;
 }
-template <typename T> __global__ void layer_norm(const T* __restrict__ x,
-    const T* __restrict__ g, const T* __restrict__ b, T* __restrict__ y, int n, T eps) {
-  __shared__ T s_mean, s_inv;
-  T sum = 0;
-  for (int i = threadIdx.x; i < n; i += blockDim.x) sum += x[blockIdx.x * n + i];
-  sum = blockReduceSum<T>(sum);
-  if (threadIdx.x == 0) s_mean = sum / n;
+template <typename T> __global__ void standardise(const T* __restrict__ in,
+    const T* __restrict__ slope, const T* __restrict__ shift, T* __restrict__ out,
+    int width, T tiny) {
+  __shared__ T centre, stretch;
+  in += blockIdx.x * width; out += blockIdx.x * width;
+  T part = 0;
+  for (int c = threadIdx.x; c < width; c += blockDim.x) part += in[c];
+  part = over_block<T>(part);
+  if (threadIdx.x == 0) centre = part / width;
   __syncthreads();
-  T sq = 0;
-  for (int i = threadIdx.x; i < n; i += blockDim.x) {
-    T d = x[blockIdx.x * n + i] - s_mean; sq += d * d;
-  }
-  sq = blockReduceSum<T>(sq);
-  if (threadIdx.x == 0) s_inv = rsqrt(sq / n + eps);
+  part = 0;
+  for (int c = threadIdx.x; c < width; c += blockDim.x)
+    part += (in[c] - centre) * (in[c] - centre);
+  part = over_block<T>(part);
+  if (threadIdx.x == blockDim.x - 1) stretch = rsqrt(tiny + part / width);
   __syncthreads();
-  for (int i = threadIdx.x; i < n; i += blockDim.x)
-    y[blockIdx.x * n + i] = (x[blockIdx.x * n + i] - s_mean) * s_inv * g[i] + b[i];
+  for (int c = threadIdx.x; c < width; c += blockDim.x)
+    out[c] = shift[c] + slope[c] * stretch * (in[c] - centre);
 }""",
     (ROWS, normal(100), normal(100), N(100), F(1e-5)),
     None,
-    kernel="layer_norm<float>",
+    kernel="standardise<float>",
     grid=6,
     block=64,
     rtol=1e-4,
@@ -370,21 +373,25 @@ add(
     "RMS norm on half, eight at a time",
     """
 #include <cuda_fp16.h>
-#define LDST128BITS(value) (reinterpret_cast<float4*>(&(value))[0])
-#define HALF2(value) (reinterpret_cast<half2*>(&(value))[0])
-extern "C" __global__ void f(half* x, int n, half* y) {
-  half pack[8];
-  int i = threadIdx.x * 8;
-  LDST128BITS(pack[0]) = LDST128BITS(x[blockIdx.x * n + i]);
-  float s = 0.f;
+#define SIXTEEN_BYTES(place) (reinterpret_cast<float4*>(&(place))[0])
+#define PAIR(place) (*reinterpret_cast<half2*>(&(place)))
+extern "C" __global__ void f(half* in, int width, half* out) {
+  const int start = blockIdx.x * width + 8 * threadIdx.x;
+  half mine[8];
+  SIXTEEN_BYTES(mine[0]) = SIXTEEN_BYTES(in[start]);
+  float squares = 0.f;
   #pragma unroll
-  for (int j = 0; j < 8; j += 2) {
-    float2 v = __half22float2(HALF2(pack[j])); s += v.x * v.x + v.y * v.y; }
-  for (int m = 16; m >= 1; m >>= 1) s += __shfl_xor_sync(0xffffffff, s, m);
-  half2 inv = __float2half2_rn(rsqrtf(s / (float)n));
+  for (int p = 0; p < 4; ++p) {
+    const float2 two = __half22float2(PAIR(mine[2 * p]));
+    squares = fmaf(two.x, two.x, fmaf(two.y, two.y, squares));
+  }
+  for (int hop = 1; hop <= 16; hop <<= 1)
+    squares += __shfl_xor_sync(0xffffffff, squares, hop);
+  const half2 factor = __float2half2_rn(rsqrtf(squares / (float)width));
   #pragma unroll
-  for (int j = 0; j < 8; j += 2) HALF2(pack[j]) = __hmul2(HALF2(pack[j]), inv);
-  LDST128BITS(y[blockIdx.x * n + i]) = LDST128BITS(pack[0]);
+  for (int p = 0; p < 4; ++p)
+    PAIR(mine[2 * p]) = __hmul2(factor, PAIR(mine[2 * p]));
+  SIXTEEN_BYTES(out[start]) = SIXTEEN_BYTES(mine[0]);
 }""",
     ((normal(3, 256)).astype(H), N(256)),
     None,
@@ -431,29 +438,30 @@ extern "C" __global__ void f(const float* logits, const int* targets, int C,
 
 A, B = normal(64, 32), normal(32, 64)
 add(
-    "tiled product as in the samples, block size by template",
+    "tiled product: tiles declared in the loop, their side by template",
     """
-template <int BLOCK_SIZE> __global__ void MatrixMulCUDA(float *C, float *A,
-    float *B, int wA, int wB, float *D) {
-  int bx = blockIdx.x, by = blockIdx.y, tx = threadIdx.x, ty = threadIdx.y;
-  int aBegin = wA * BLOCK_SIZE * by, aEnd = aBegin + wA - 1, aStep = BLOCK_SIZE;
-  int bBegin = BLOCK_SIZE * bx, bStep = BLOCK_SIZE * wB;
-  float Csub = 0;
-  for (int a = aBegin, b = bBegin; a <= aEnd; a += aStep, b += bStep) {
-    __shared__ float As[BLOCK_SIZE][BLOCK_SIZE];
-    __shared__ float Bs[BLOCK_SIZE][BLOCK_SIZE];
-    As[ty][tx] = A[a + wA * ty + tx];
-    Bs[ty][tx] = B[b + wB * ty + tx];
+template <int SIDE> __global__ void tiled(const float *left, const float *right,
+    int inner, int across, float *product) {
+  const int row = blockIdx.y * SIDE + threadIdx.y;
+  const int column = blockIdx.x * SIDE + threadIdx.x;
+  float sum = 0;
+  for (int c = threadIdx.x, r = threadIdx.y; c - (int)threadIdx.x < inner;
+       c += SIDE, r += SIDE) {
+    __shared__ float from_left[SIDE][SIDE];
+    __shared__ float from_right[SIDE][SIDE];
+    from_left[threadIdx.y][threadIdx.x] = left[row * inner + c];
+    from_right[threadIdx.y][threadIdx.x] = right[r * across + column];
     __syncthreads();
 #pragma unroll
-    for (int k = 0; k < BLOCK_SIZE; ++k) Csub += As[ty][k] * Bs[k][tx];
+    for (int i = 0; i < SIDE; ++i)
+      sum += from_left[threadIdx.y][i] * from_right[i][threadIdx.x];
     __syncthreads();
   }
-  D[wB * BLOCK_SIZE * by + BLOCK_SIZE * bx + wB * ty + tx] = Csub + C[0];
+  product[row * across + column] = sum;
 }""",
-    (np.zeros(1, F), A, B, N(32), N(64)),
+    (A, B, N(32), N(64)),
     A.astype(float) @ B,
-    kernel="MatrixMulCUDA<16>",
+    kernel="tiled<16>",
     grid=(4, 4),
     block=(16, 16),
     rtol=1e-4,
@@ -462,48 +470,47 @@ template <int BLOCK_SIZE> __global__ void MatrixMulCUDA(float *C, float *A,
 add(
     "register tiles, float4 loads, double-buffered shared memory",
     """
-#define OFFSET(row, col, ld) ((row) * (ld) + (col))
-#define FETCH_FLOAT4(pointer) (reinterpret_cast<float4*>(&(pointer))[0])
+#define AT(row, column, wide) ((row) * (wide) + (column))
+#define QUAD(place) (reinterpret_cast<float4*>(&(place))[0])
 extern "C" __global__ void __launch_bounds__(64)
-f(float* __restrict__ a, float* __restrict__ b, const int M, const int N, const int K,
-  float* __restrict__ c) {
-  const int BM = 32, BN = 32, BK = 8, TM = 4, TN = 4;
-  __shared__ float s_a[2][BK][BM], s_b[2][BK][BN];
-  float r_load_a[4], r_load_b[4], r_comp_a[TM], r_comp_b[TN], r_c[TM][TN] = {0.0};
-  const int tid = threadIdx.y * blockDim.x + threadIdx.x;
-  const int load_a_m = tid >> 1, load_a_k = (tid & 1) << 2;
-  const int load_b_k = tid >> 3, load_b_n = (tid & 7) << 2;
-  const int gm = blockIdx.y * BM + load_a_m, gn = blockIdx.x * BN + load_b_n;
-  {
-    FETCH_FLOAT4(r_load_a[0]) = FETCH_FLOAT4(a[OFFSET(gm, load_a_k, K)]);
-    FETCH_FLOAT4(r_load_b[0]) = FETCH_FLOAT4(b[OFFSET(load_b_k, gn, N)]);
-    for (int i = 0; i < 4; i++) s_a[0][load_a_k + i][load_a_m] = r_load_a[i];
-    FETCH_FLOAT4(s_b[0][load_b_k][load_b_n]) = FETCH_FLOAT4(r_load_b[0]);
-  }
-  for (int bk = 1; bk <= (K + BK - 1) / BK; bk++) {
-    int cur = (bk - 1) & 1, nxt = bk & 1;
-    __syncthreads();
-    if (bk < K / BK) {
-      FETCH_FLOAT4(r_load_a[0]) = FETCH_FLOAT4(a[OFFSET(gm, bk * BK + load_a_k, K)]);
-      FETCH_FLOAT4(r_load_b[0]) = FETCH_FLOAT4(b[OFFSET(bk * BK + load_b_k, gn, N)]);
+f(float* __restrict__ left, float* __restrict__ right, const int height,
+  const int width, const int inner, float* __restrict__ product) {
+  const int SIDE = 32, DEEP = 8, OWN = 4;
+  __shared__ float turned[2][DEEP][SIDE], straight[2][DEEP][SIDE];
+  float next_l[4], next_r[4], u[OWN], v[OWN], sums[OWN][OWN] = {0.0};
+  const int me = threadIdx.y * blockDim.x + threadIdx.x;
+  const int l_row = me % SIDE, l_deep = me / SIDE * 4;
+  const int r_deep = me % DEEP, r_column = me / DEEP * 4;
+  const int top = blockIdx.y * SIDE, edge = blockIdx.x * SIDE;
+  // In one round: fetch a tile, multiply the one before it, put the new one down.
+  for (int round = 0, rounds = inner / DEEP; round <= rounds; round++) {
+    const int put = round & 1, take = put ^ 1, deep = round * DEEP;
+    if (round < rounds) {
+      QUAD(next_l[0]) = QUAD(left[AT(top + l_row, deep + l_deep, inner)]);
+      QUAD(next_r[0]) = QUAD(right[AT(deep + r_deep, edge + r_column, width)]);
     }
-    #pragma unroll
-    for (int tk = 0; tk < BK; tk++) {
-      FETCH_FLOAT4(r_comp_a[0]) = FETCH_FLOAT4(s_a[cur][tk][threadIdx.y * TM]);
-      FETCH_FLOAT4(r_comp_b[0]) = FETCH_FLOAT4(s_b[cur][tk][threadIdx.x * TN]);
+    if (round > 0) {
       #pragma unroll
-      for (int tm = 0; tm < TM; tm++)
+      for (int d = 0; d < DEEP; d++) {
+        QUAD(u[0]) = QUAD(turned[take][d][threadIdx.y * OWN]);
+        QUAD(v[0]) = QUAD(straight[take][d][threadIdx.x * OWN]);
         #pragma unroll
-        for (int tn = 0; tn < TN; tn++) r_c[tm][tn] += r_comp_a[tm] * r_comp_b[tn];
+        for (int i = 0; i < OWN; i++)
+          #pragma unroll
+          for (int j = 0; j < OWN; j++) sums[i][j] += u[i] * v[j];
+      }
     }
-    if (bk < K / BK) {
-      for (int i = 0; i < 4; i++) s_a[nxt][load_a_k + i][load_a_m] = r_load_a[i];
-      FETCH_FLOAT4(s_b[nxt][load_b_k][load_b_n]) = FETCH_FLOAT4(r_load_b[0]);
+    if (round < rounds) {
+      QUAD(straight[put][r_deep][r_column]) = QUAD(next_r[0]);
+      for (int d = 0; d < 4; d++) turned[put][l_deep + d][l_row] = next_l[d];
     }
+    __syncthreads();
   }
-  for (int i = 0; i < TM; i++)
-    FETCH_FLOAT4(c[OFFSET(blockIdx.y * BM + threadIdx.y * TM + i,
-                 blockIdx.x * BN + threadIdx.x * TN, N)]) = FETCH_FLOAT4(r_c[i][0]);
+  {
+    const int row = top + threadIdx.y * OWN, column = edge + threadIdx.x * OWN;
+    for (int i = 0; i < OWN && row + i < height; i++)
+      QUAD(product[AT(row + i, column, width)]) = QUAD(sums[i][0]);
+  }
 }""",
     (A, B, N(64), N(64), N(32)),
     A.astype(float) @ B,
@@ -516,31 +523,37 @@ add(
     "asynchronous copies, two stages ahead",
     """
 #include <cuda_pipeline.h>
-extern "C" __global__ void f(const float4* a, const float* b, int K, int N, float* c) {
-  constexpr int STAGES = 3, BK = 8, T = 16;
-  __shared__ alignas(16) float As[STAGES][T][BK], Bs[STAGES][BK][T];
-  const int tid = threadIdx.x, row = tid / T, col = tid % T;
-  auto load = [&](int stage, int k0) {
-    if (tid < T * BK / 4) {
-      int r = tid / (BK / 4), q = tid % (BK / 4);
-      __pipeline_memcpy_async(&As[stage][r][4 * q],
-        &a[((blockIdx.y * T + r) * K + k0) / 4 + q], sizeof(float4));
+extern "C" __global__ void f(const float4* left, const float* right, int inner,
+                             int across, float* product) {
+  constexpr int RING = 3, DEEP = 8, SIDE = 16;
+  __shared__ alignas(16) float l[RING][SIDE][DEEP], r[RING][DEEP][SIDE];
+  const int me = threadIdx.x, row = blockIdx.y * SIDE, column = blockIdx.x * SIDE;
+  const int rounds = inner / DEEP;
+  // A round past the end commits an empty batch, so that the count stays right.
+  auto request = [&](int round) {
+    const int slot = round % RING, deep = round * DEEP;
+    if (round < rounds && me < SIDE * DEEP) {
+      const int y = me / SIDE, x = me % SIDE;
+      __pipeline_memcpy_async(&r[slot][y][x],
+                              &right[(deep + y) * across + column + x], sizeof(float));
+      if (me < SIDE * DEEP / 4)
+        __pipeline_memcpy_async(&l[slot][me / 2][me % 2 * 4],
+                                &left[((row + me / 2) * inner + deep) / 4 + me % 2],
+                                sizeof(float4));
     }
-    if (tid < BK * T)
-      __pipeline_memcpy_async(&Bs[stage][tid / T][tid % T],
-        &b[(k0 + tid / T) * N + blockIdx.x * T + tid % T], sizeof(float));
     __pipeline_commit();
   };
-  for (int s = 0; s < STAGES - 1; ++s) load(s, s * BK);
-  float acc = 0;
-  for (int t = 0; t < K / BK; ++t) {
-    __pipeline_wait_prior(STAGES - 2);
+  for (int round = 0; round < RING - 1; ++round) request(round);
+  float sum = 0;
+  for (int round = 0; round < rounds; ++round) {
+    __pipeline_wait_prior(RING - 2);
     __syncthreads();
-    for (int k = 0; k < BK; ++k) acc += As[t % STAGES][row][k] * Bs[t % STAGES][k][col];
-    if (t + STAGES - 1 < K / BK) load((t + STAGES - 1) % STAGES, (t + STAGES - 1) * BK);
-    else __pipeline_commit();
+    const int slot = round % RING;
+    for (int d = 0; d < DEEP; ++d)
+      sum += l[slot][me / SIDE][d] * r[slot][d][me % SIDE];
+    request(round + RING - 1);
   }
-  c[(blockIdx.y * T + row) * N + blockIdx.x * T + col] = acc;
+  product[(row + me / SIDE) * across + column + me % SIDE] = sum;
 }""",
     (A, B, N(32), N(64)),
     A.astype(float) @ B,
@@ -573,31 +586,33 @@ extern "C" __global__ void f(const float* in, int count, float* out) {
     shared=256,
     rtol=1e-5,
 )
-AH, BH = RNG.integers(-3, 4, (32, 32)).astype(H), RNG.integers(-3, 4, (32, 32)).astype(H)
+AH, BH = (
+    RNG.integers(-3, 4, (32, 32)).astype(H),
+    RNG.integers(-3, 4, (32, 32)).astype(H),
+)
 add(
     "wmma product from shared memory, two warps",
     """
 #include <mma.h>
 using namespace nvcuda;
-extern "C" __global__ void f(const half* A, const half* B, int M, int N, int K,
-                             float* C) {
-  constexpr int WM = 16, WN = 16, WK = 16;
-  __shared__ half s_a[32][WK + 8];
-  const int warp = threadIdx.x / 32;
-  wmma::fragment<wmma::accumulator, WM, WN, WK, float> c_frag;
-  wmma::fill_fragment(c_frag, 0.0f);
-  for (int k = 0; k < K; k += WK) {
-    for (int i = threadIdx.x; i < 32 * WK; i += blockDim.x)
-      s_a[i / WK][i % WK] = A[(i / WK) * K + k + i % WK];
+extern "C" __global__ void f(const half* left, const half* right, int height,
+                             int width, int inner, float* product) {
+  constexpr int SIDE = 16, PITCH = 24;
+  __shared__ half strip[2 * SIDE][PITCH];
+  const int top = threadIdx.x / 32 * SIDE, edge = blockIdx.x * SIDE;
+  wmma::fragment<wmma::matrix_a, SIDE, SIDE, SIDE, half, wmma::row_major> l;
+  wmma::fragment<wmma::matrix_b, SIDE, SIDE, SIDE, half, wmma::row_major> r;
+  wmma::fragment<wmma::accumulator, SIDE, SIDE, SIDE, float> sum;
+  wmma::fill_fragment(sum, 0.0f);
+  for (int deep = 0; deep < inner; deep += SIDE, __syncthreads()) {
+    for (int i = threadIdx.x; i < height * SIDE; i += 64)
+      strip[i / SIDE][i % SIDE] = left[i / SIDE * inner + deep + i % SIDE];
     __syncthreads();
-    wmma::fragment<wmma::matrix_a, WM, WN, WK, half, wmma::row_major> a_frag;
-    wmma::fragment<wmma::matrix_b, WM, WN, WK, half, wmma::row_major> b_frag;
-    wmma::load_matrix_sync(a_frag, &s_a[warp * WM][0], WK + 8);
-    wmma::load_matrix_sync(b_frag, B + k * N + blockIdx.x * WN, N);
-    wmma::mma_sync(c_frag, a_frag, b_frag, c_frag);
-    __syncthreads();
+    wmma::load_matrix_sync(r, right + deep * width + edge, width);
+    wmma::load_matrix_sync(l, &strip[top][0], PITCH);
+    wmma::mma_sync(sum, l, r, sum);
   }
-  wmma::store_matrix_sync(C + warp * WM * N + blockIdx.x * WN, c_frag, N,
+  wmma::store_matrix_sync(product + top * width + edge, sum, width,
                           wmma::mem_row_major);
 }""",
     (AH, BH, N(32), N(32), N(32)),
@@ -624,24 +639,21 @@ extern "C" __global__ void f(const int8_t* a, const int8_t* b, int K, int32_t* c
 add(
     "matrix times vector, a warp a row, float4",
     """
-#define FLOAT4(value) (reinterpret_cast<const float4*>(&(value))[0])
-extern "C" __global__ void f(const float* a, const float* x, int M, int K, float* y) {
-  int lane = threadIdx.x, m = blockIdx.x * blockDim.y + threadIdx.y;
-  if (m < M) {
-    float sum = 0.0f;
-    const int NUM_WARPS = (K + 31) / 32 / 4;
-    for (int w = 0; w < max(NUM_WARPS, 1); ++w) {
-      int k = (w * 32 + lane) * 4;
-      if (k < K) {
-        float4 reg_a = FLOAT4(a[m * K + k]), reg_x = FLOAT4(x[k]);
-        sum += reg_a.x * reg_x.x + reg_a.y * reg_x.y + reg_a.z * reg_x.z
-             + reg_a.w * reg_x.w;
-      }
-    }
-    for (int mask = 16; mask >= 1; mask /= 2)
-      sum += __shfl_xor_sync(0xffffffff, sum, mask, 32);
-    if (lane == 0) y[m] = sum;
+#define QUAD(place) (reinterpret_cast<const float4*>(&(place))[0])
+extern "C" __global__ void f(const float* matrix, const float* vector, int rows,
+                             int width, float* result) {
+  const int row = blockDim.y * blockIdx.x + threadIdx.y;
+  if (row >= rows) return;
+  const int rounds = max((width + 127) / 128, 1);
+  float dot = 0.0f;
+  for (int r = 0, c = 4 * threadIdx.x; r < rounds; ++r, c += 128) {
+    if (c >= width) break;
+    const float4 m = QUAD(matrix[row * width + c]), v = QUAD(vector[c]);
+    dot += (m.x * v.x + m.z * v.z) + (m.y * v.y + m.w * v.w);
   }
+  for (int hop = warpSize / 2; hop != 0; hop /= 2)
+    dot += __shfl_xor_sync(0xffffffff, dot, hop, 32);
+  if (!threadIdx.x) result[row] = dot;
 }""",
     (A, B[:, 0].copy(), N(64), N(32)),
     A.astype(float) @ B[:, 0],
@@ -654,75 +666,84 @@ extern "C" __global__ void f(const float* a, const float* x, int M, int K, float
 # ---- reductions, sorting, sparse and irregular work ----
 
 LONG = RNG.integers(-1000, 1000, 3000).astype(N)
-add(
-    "the samples' last reduction: templates for block size and power of two",
-    """
+FOLD = """
 #include <cooperative_groups.h>
 namespace cg = cooperative_groups;
-template <class T> struct SharedMemory {
-  __device__ inline operator T *() { extern __shared__ int __smem[];
-    return (T *)__smem; } };
-template <class T, unsigned int blockSize, bool nIsPow2>
-__global__ void reduce6(const T *g_idata, unsigned int n, T *g_odata) {
-  cg::thread_block cta = cg::this_thread_block();
-  T *sdata = SharedMemory<T>();
-  unsigned int tid = threadIdx.x, gridSize = blockSize * gridDim.x;
-  T mySum = 0;
-  if (nIsPow2) {
-    unsigned int i = blockIdx.x * blockSize * 2 + threadIdx.x;
-    gridSize = gridSize << 1;
-    while (i < n) { mySum += g_idata[i];
-      if ((i + blockSize) < n) mySum += g_idata[i + blockSize]; i += gridSize; }
+template <class T> struct Scratch {
+  __device__ inline operator T *() {
+    extern __shared__ int words[];
+    return (T *)words;
+  }
+};
+// Paired: a block takes stretches of two elements a thread, else of one.
+template <class T, unsigned int kThreads, bool kPaired>
+__global__ void fold(const T *in, unsigned int count, T *sums) {
+  cg::thread_block everyone = cg::this_thread_block();
+  T *slots = Scratch<T>();
+  const unsigned int me = everyone.thread_rank();
+  T mine = 0;
+  if (kPaired) {
+    unsigned int at = 2 * kThreads * blockIdx.x + me;
+    while (at + kThreads < count) {
+      mine += in[at] + in[at + kThreads];
+      at += 2 * kThreads * gridDim.x;
+    }
+    if (at < count) mine += in[at];
   } else {
-    unsigned int i = blockIdx.x * blockSize + threadIdx.x;
-    while (i < n) { mySum += g_idata[i]; i += gridSize; }
+    unsigned int at = kThreads * blockIdx.x + me;
+    while (at < count) { mine += in[at]; at += kThreads * gridDim.x; }
   }
-  sdata[tid] = mySum;
-  cg::sync(cta);
-  if ((blockSize >= 256) && (tid < 128)) { sdata[tid] = mySum = mySum + sdata[tid + 128]; }
-  cg::sync(cta);
-  if ((blockSize >= 128) && (tid < 64)) { sdata[tid] = mySum = mySum + sdata[tid + 64]; }
-  cg::sync(cta);
-  cg::thread_block_tile<32> tile32 = cg::tiled_partition<32>(cta);
-  if (cta.thread_rank() < 32) {
-    if (blockSize >= 64) mySum += sdata[tid + 32];
-    for (int offset = tile32.size() / 2; offset > 0; offset /= 2)
-      mySum += tile32.shfl_down(mySum, offset);
+  slots[me] = mine;
+#pragma unroll
+  for (unsigned int half = kThreads / 2; half > 16; half /= 2) {
+    cg::sync(everyone);
+    if ((kThreads >= 64) && (me < half)) slots[me] = mine = slots[me + half] + mine;
   }
-  if (cta.thread_rank() == 0) g_odata[blockIdx.x] = mySum;
-}""",
-    (LONG, np.uint32(3000)),
-    [LONG[_block(b)].sum() for b in range(3)],
-    kernel="reduce6<int, 256, false>",
-    grid=3,
-    block=256,
-    shared=1024,
-)
+  if (me >= 32) return;
+  cg::thread_block_tile<32> lanes = cg::tiled_partition<32>(everyone);
+  for (int gap = 1; gap < lanes.size(); gap *= 2) mine += lanes.shfl_down(mine, gap);
+  if (lanes.thread_rank() == 0) sums[blockIdx.x] = mine;
+}"""
+for _paired in (False, True):
+    add(
+        "reduction by templates and a conversion operator, "
+        + ("two loads a step" if _paired else "one load a step"),
+        FOLD,
+        (LONG, np.uint32(3000)),
+        [LONG[_block(b, 512 if _paired else 256)].sum() for b in range(3)],
+        kernel=f"fold<int, 256, {str(_paired).lower()}>",
+        grid=3,
+        block=256,
+        shared=1024,
+    )
 add(
     "dot product: two elements a thread, half2 and float accumulation",
     """
 #include <cuda_fp16.h>
-#define HALF2(value) (reinterpret_cast<const half2*>(&(value))[0])
-template <const int NUM_THREADS = 128> __global__ void
-dot(const half* a, const half* b, int n, float* y) {
-  int idx = (blockIdx.x * NUM_THREADS + threadIdx.x) * 2;
-  constexpr int NUM_WARPS = (NUM_THREADS + 31) / 32;
-  __shared__ float reduce_smem[NUM_WARPS];
-  half2 ra = HALF2(a[idx]), rb = HALF2(b[idx]);
-  half prod = idx < n ? __hadd(__hmul(ra.x, rb.x), __hmul(ra.y, rb.y))
-                      : __float2half(0.0f);
-  float s = __half2float(prod);
-  for (int mask = 16; mask; mask >>= 1) s += __shfl_xor_sync(0xffffffff, s, mask);
-  if ((threadIdx.x & 31) == 0) reduce_smem[threadIdx.x >> 5] = s;
+#define PAIR(place) (reinterpret_cast<const half2*>(&(place))[0])
+template <const int THREADS = 128> __global__ void
+inner(const half* left, const half* right, int count, float* sum) {
+  constexpr int WARPS = (THREADS + 31) / 32;
+  __shared__ float by_warp[WARPS];
+  const int lane = threadIdx.x & 31, at = 2 * (blockIdx.x * THREADS + threadIdx.x);
+  half both = __float2half(0.0f);
+  if (at < count) {
+    const half2 l = PAIR(left[at]), r = PAIR(right[at]);
+    both = __hadd(__hmul(l.y, r.y), __hmul(l.x, r.x));
+  }
+  float mine = __half2float(both);
+  for (int hop = 1; hop < 32; hop += hop) mine += __shfl_xor_sync(~0u, mine, hop);
+  if (lane == 0) by_warp[threadIdx.x >> 5] = mine;
   __syncthreads();
-  s = (threadIdx.x & 31) < NUM_WARPS ? reduce_smem[threadIdx.x & 31] : 0.0f;
-  if (threadIdx.x < 32)
-    for (int mask = NUM_WARPS >> 1; mask; mask >>= 1) s += __shfl_xor_sync(~0u, s, mask);
-  if (threadIdx.x == 0) atomicAdd(y, s);
+  if (threadIdx.x >= 32) return;
+  mine = lane < WARPS ? by_warp[lane] : 0.0f;
+  for (int hop = 1; hop < WARPS; hop += hop)
+    mine += __shfl_xor_sync(0xffffffff, mine, hop);
+  if (lane == 0) atomicAdd(sum, mine);
 }""",
     (AH.ravel(), BH.ravel(), N(1024)),
     [(AH.astype(int) * BH.astype(int)).sum()],
-    kernel="dot<>",
+    kernel="inner<>",
     grid=4,
     block=128,
 )
@@ -759,28 +780,21 @@ KEYS = RNG.permutation(256).astype(np.uint32)
 add(
     "bitonic sort in shared memory",
     """
-__device__ inline void Comparator(uint &a, uint &b, uint dir) {
-  if ((a > b) == dir) { uint t = a; a = b; b = t; } }
-extern "C" __global__ void f(const uint* in, uint arrayLength, uint dir, uint* out) {
-  __shared__ uint s_key[256];
-  s_key[threadIdx.x] = in[threadIdx.x];
-  s_key[threadIdx.x + 128] = in[threadIdx.x + 128];
-  for (uint size = 2; size < arrayLength; size <<= 1) {
-    uint ddd = dir ^ ((threadIdx.x & (size / 2)) != 0);
-    for (uint stride = size / 2; stride > 0; stride >>= 1) {
+__device__ inline void arrange(uint &low, uint &high, uint rising) {
+  if ((low > high) == rising) { const uint kept = low; low = high; high = kept; }
+}
+// A thread looks after one pair of every step: i and i + gap, i without the gap's bit.
+extern "C" __global__ void f(const uint* in, uint count, uint rising, uint* out) {
+  __shared__ uint keys[256];
+  for (uint i = threadIdx.x; i < count; i += blockDim.x) keys[i] = in[i];
+  for (uint run = 2; run <= count; run *= 2)
+    for (uint gap = run / 2; gap != 0; gap /= 2) {
       __syncthreads();
-      uint pos = 2 * threadIdx.x - (threadIdx.x & (stride - 1));
-      Comparator(s_key[pos], s_key[pos + stride], ddd);
+      const uint i = threadIdx.x / gap * 2 * gap + threadIdx.x % gap;
+      arrange(keys[i], keys[i + gap], rising ^ ((i & run) != 0));
     }
-  }
-  for (uint stride = arrayLength / 2; stride > 0; stride >>= 1) {
-    __syncthreads();
-    uint pos = 2 * threadIdx.x - (threadIdx.x & (stride - 1));
-    Comparator(s_key[pos], s_key[pos + stride], dir);
-  }
   __syncthreads();
-  out[threadIdx.x] = s_key[threadIdx.x];
-  out[threadIdx.x + 128] = s_key[threadIdx.x + 128];
+  for (uint i = threadIdx.x; i < count; i += blockDim.x) out[i] = keys[i];
 }""",
     (KEYS, np.uint32(256), np.uint32(1)),
     np.arange(256),
@@ -794,24 +808,26 @@ for _r in range(9):
     for _e in range(_ptr[_r], _ptr[_r + 1]):
         _dense[_r, _col[_e]] += _val[_e]
 add(
-    "sparse matrix in rows times a vector, a warp a row",
+    "sparse matrix in rows times a vector, a part of a warp a row",
     """
-template <unsigned THREADS_PER_ROW> __global__ void csr(const int* __restrict__ ptr,
-    const int* __restrict__ col, const float* __restrict__ val,
-    const float* __restrict__ x, int rows, float* __restrict__ y) {
-  const int row = (blockIdx.x * blockDim.x + threadIdx.x) / THREADS_PER_ROW;
-  const int lane = threadIdx.x & (THREADS_PER_ROW - 1);
-  float sum = 0;
-  if (row < rows)
-    for (int e = ptr[row] + lane; e < ptr[row + 1]; e += THREADS_PER_ROW)
-      sum += __ldg(val + e) * __ldg(&x[col[e]]);
-  for (unsigned k = THREADS_PER_ROW / 2; k; k /= 2)
-    sum += __shfl_down_sync(0xffffffffu, sum, k, THREADS_PER_ROW);
-  if (row < rows && lane == 0) y[row] = sum;
+template <unsigned TEAM> __global__ void sparse(const int* __restrict__ starts,
+    const int* __restrict__ places, const float* __restrict__ entries,
+    const float* __restrict__ vector, int rows, float* __restrict__ result) {
+  const int row = blockIdx.x * (blockDim.x / TEAM) + threadIdx.x / TEAM;
+  const unsigned member = threadIdx.x % TEAM;
+  float dot = 0;
+  if (row < rows) {
+    const int stop = starts[row + 1];
+    for (int e = starts[row] + member; e < stop; e += TEAM)
+      dot = fmaf(__ldg(&vector[places[e]]), __ldg(entries + e), dot);
+  }
+  for (unsigned gap = TEAM >> 1; gap; gap >>= 1)
+    dot += __shfl_down_sync(0xffffffffu, dot, gap, TEAM);
+  if (!member && row < rows) result[row] = dot;
 }""",
     (_ptr, _col, _val, B.ravel()[:40].copy(), N(9)),
     _dense @ B.ravel()[:40],
-    kernel="csr<8>",
+    kernel="sparse<8>",
     grid=3,
     block=32,
     rtol=1e-4,
@@ -820,21 +836,24 @@ template <unsigned THREADS_PER_ROW> __global__ void csr(const int* __restrict__ 
 add(
     "hash table: linear probing with compare-and-swap, then looked up",
     """
-#define EMPTY 0xffffffffu
-struct KeyValue { unsigned key, value; };
-__device__ unsigned hash(unsigned k) { k ^= k >> 16; k *= 0x85ebca6bu; k ^= k >> 13;
-  return k & 511u; }
-extern "C" __global__ void f(KeyValue* table, const unsigned* keys, unsigned* out) {
-  unsigned key = keys[threadIdx.x], slot = hash(key);
+#define VACANT 0xffffffffu
+#define PLACES 512u
+struct Place { unsigned tenant, luggage; };
+__device__ unsigned preferred(unsigned guest) { return guest * 2654435769u >> 23; }
+extern "C" __global__ void f(Place* hotel, const unsigned* guests, unsigned* out) {
+  const unsigned guest = guests[threadIdx.x];
+  unsigned at = preferred(guest);
   while (true) {
-    unsigned prev = atomicCAS(&table[slot].key, EMPTY, key);
-    if (prev == EMPTY || prev == key) { table[slot].value = key * 3u; break; }
-    slot = (slot + 1) & 511u;
+    const unsigned found = atomicCAS(&hotel[at].tenant, VACANT, guest);
+    if (found != VACANT && found != guest) { at = (at + 1) % PLACES; continue; }
+    hotel[at].luggage = 3u * guest;
+    break;
   }
   __syncthreads();
-  unsigned want = keys[255 - threadIdx.x]; slot = hash(want);
-  while (((volatile KeyValue*)table)[slot].key != want) slot = (slot + 1) & 511u;
-  out[threadIdx.x] = table[slot].value;
+  const unsigned sought = guests[blockDim.x - 1 - threadIdx.x];
+  at = preferred(sought);
+  while (((volatile Place*)hotel)[at].tenant != sought) at = (at + 1) % PLACES;
+  out[threadIdx.x] = hotel[at].luggage;
 }""",
     (np.full(4096, 255, np.uint8), KEYS),
     3 * KEYS[::-1],
@@ -883,14 +902,14 @@ TEACHING[-1] = (*TEACHING[-1][:3], _gelu, TEACHING[-1][4] | {"atol": 1e-6})
 add(
     "rotary embedding on pairs",
     """
-extern "C" __global__ void f(const float* x, int seq_len, int half_dim, float* out) {
-  int idx = blockIdx.x * blockDim.x + threadIdx.x;
-  int pos = idx / half_dim, i = idx % half_dim;
-  if (pos >= seq_len) return;
-  float2 v = reinterpret_cast<const float2*>(x)[idx];
-  float inv = powf(10000.f, -(float)i / half_dim), s, c;
-  __sincosf(pos * inv, &s, &c);
-  reinterpret_cast<float2*>(out)[idx] = { v.x * c - v.y * s, v.x * s + v.y * c };
+extern "C" __global__ void f(const float* in, int places, int pairs, float* out) {
+  const int at = blockDim.x * blockIdx.x + threadIdx.x;
+  if (at >= places * pairs) return;
+  float sine, cosine;
+  __sincosf(at / pairs * powf(10000.f, -(float)(at % pairs) / pairs), &sine, &cosine);
+  const float2 old = reinterpret_cast<const float2*>(in)[at];
+  reinterpret_cast<float2*>(out)[at] = { cosine * old.x - sine * old.y,
+                                         sine * old.x + cosine * old.y };
 }""",
     (ROWS.ravel()[:576].copy(), N(36), N(8)),
     None,
@@ -910,35 +929,34 @@ BODIES[:, 3] = np.abs(BODIES[:, 3]) + F(0.1)
 add(
     "n bodies, float4 tiles",
     """
-#define EPS2 0.01f
-__device__ float3 bodyBodyInteraction(float4 bi, float4 bj, float3 ai) {
-  float3 r;
-  r.x = bj.x - bi.x; r.y = bj.y - bi.y; r.z = bj.z - bi.z;
-  float distSqr = r.x * r.x + r.y * r.y + r.z * r.z + EPS2;
-  float distSixth = distSqr * distSqr * distSqr;
-  float s = bj.w * (1.0f / sqrtf(distSixth));
-  ai.x += r.x * s; ai.y += r.y * s; ai.z += r.z * s;
-  return ai;
+#define SOFTENING 0.01f
+__device__ float3 pulled(float4 here, float4 there, float3 so_far) {
+  float3 way;
+  way.x = there.x - here.x; way.y = there.y - here.y; way.z = there.z - here.z;
+  const float inverse =
+      rsqrtf(SOFTENING + way.x * way.x + way.y * way.y + way.z * way.z);
+  const float strength = there.w * inverse * inverse * inverse;
+  return make_float3(so_far.x + strength * way.x, so_far.y + strength * way.y,
+                     so_far.z + strength * way.z);
 }
-__device__ float3 tile_calculation(float4 myPosition, float3 accel) {
-  extern __shared__ float4 shPosition[];
-  for (int i = 0; i < blockDim.x; i++)
-    accel = bodyBodyInteraction(myPosition, shPosition[i], accel);
-  return accel;
+__device__ float3 pulled_by_all(float4 here, float3 so_far) {
+  extern __shared__ float4 others[];
+  for (int j = 0; j < blockDim.x; j++) so_far = pulled(here, others[j], so_far);
+  return so_far;
 }
-extern "C" __global__ void f(const void* devX, int N, float3* A) {
-  extern __shared__ float4 shPosition[];
-  const float4* globalX = (const float4*)devX;
-  float3 acc = {0.0f, 0.0f, 0.0f};
-  int gtid = blockIdx.x * blockDim.x + threadIdx.x;
-  float4 myPosition = globalX[gtid];
-  for (int i = 0, tile = 0; i < N; i += blockDim.x, tile++) {
-    shPosition[threadIdx.x] = globalX[tile * blockDim.x + threadIdx.x];
+extern "C" __global__ void f(const void* bodies, int count, float3* result) {
+  extern __shared__ float4 others[];
+  const int me = blockDim.x * blockIdx.x + threadIdx.x;
+  const float4* all = (const float4*)bodies;
+  const float4 here = all[me];
+  float3 sum = {0.0f, 0.0f, 0.0f};
+  for (int j = threadIdx.x; j < count; j += blockDim.x) {
+    others[threadIdx.x] = all[j];
     __syncthreads();
-    acc = tile_calculation(myPosition, acc);
+    sum = pulled_by_all(here, sum);
     __syncthreads();
   }
-  A[gtid] = acc;
+  result[me] = sum;
 }""",
     (BODIES, N(64)),
     None,
@@ -958,23 +976,28 @@ IMAGE = RNG.integers(0, 256, (20, 24)).astype(np.uint8)
 add(
     "convolution with constant weights and a halo",
     """
-#define RADIUS 1
-#define TILE 8
-__constant__ int mask[2 * RADIUS + 1][2 * RADIUS + 1] = {{1, 2, 1}, {2, 4, 2}, {1, 2, 1}};
-extern "C" __global__ void f(const unsigned char* in, int h, int w, unsigned char* out) {
-  __shared__ unsigned char tile[TILE + 2 * RADIUS][TILE + 2 * RADIUS];
-  int x = blockIdx.x * TILE + threadIdx.x - RADIUS;
-  int y = blockIdx.y * TILE + threadIdx.y - RADIUS;
-  tile[threadIdx.y][threadIdx.x] =
-      x >= 0 && x < w && y >= 0 && y < h ? in[y * w + x] : 0;
+#define HALO 1
+#define INNER 8
+#define OUTER (INNER + 2 * HALO)
+__constant__ int weights[2 * HALO + 1][2 * HALO + 1] =
+    {{1, 2, 1}, {2, 4, 2}, {1, 2, 1}};
+// A thread for every pixel of the patch; those on its rim only load.
+extern "C" __global__ void f(const unsigned char* in, int height, int width,
+                             unsigned char* out) {
+  __shared__ unsigned char patch[OUTER][OUTER];
+  const int i = threadIdx.y, j = threadIdx.x;
+  const int row = blockIdx.y * INNER + i - HALO, column = blockIdx.x * INNER + j - HALO;
+  const bool outside = row < 0 || column < 0 || row >= height || column >= width;
+  patch[i][j] = outside ? 0 : in[row * width + column];
   __syncthreads();
-  int tx = threadIdx.x - RADIUS, ty = threadIdx.y - RADIUS;
-  if (tx < 0 || ty < 0 || tx >= TILE || ty >= TILE || x >= w || y >= h) return;
+  const bool rim = min(i, j) < HALO || max(i, j) >= INNER + HALO;
+  if (rim || outside) return;
   int sum = 0;
-  for (int dy = -RADIUS; dy <= RADIUS; dy++)
-    for (int dx = -RADIUS; dx <= RADIUS; dx++)
-      sum += mask[dy + RADIUS][dx + RADIUS] * tile[ty + dy + RADIUS][tx + dx + RADIUS];
-  out[y * w + x] = (unsigned char)(sum / 16);
+  for (int k = 0; k < (2 * HALO + 1) * (2 * HALO + 1); k++) {
+    const int down = k / (2 * HALO + 1), right = k % (2 * HALO + 1);
+    sum += weights[down][right] * patch[i + down - HALO][j + right - HALO];
+  }
+  out[row * width + column] = (unsigned char)(sum / 16);
 }""",
     (IMAGE, N(20), N(24)),
     None,
@@ -991,20 +1014,19 @@ TEACHING[-1] = (*TEACHING[-1][:3], _sum // 16, TEACHING[-1][4])
 add(
     "transposition through a tile passed as a pointer to rows",
     """
-template <class T, int TILE_DIM, int BLOCK_ROWS>
-__device__ void store(T* odata, T (*tile)[TILE_DIM + 1], int x, int y, int height) {
-  for (int j = 0; j < TILE_DIM; j += BLOCK_ROWS)
-    odata[(y + j) * height + x] = tile[threadIdx.x][threadIdx.y + j];
+template <class T, int SIDE, int STEP>
+__device__ void put_turned(T (*square)[SIDE + 1], T* corner, int pitch) {
+  for (int r = threadIdx.y; r < SIDE; r += STEP)
+    corner[r * pitch + threadIdx.x] = square[threadIdx.x][r];
 }
-extern "C" __global__ void f(const double* idata, int width, int height, double* odata) {
-  constexpr int TILE_DIM = 16, BLOCK_ROWS = 4;
-  __shared__ double tile[TILE_DIM][TILE_DIM + 1];
-  int x = blockIdx.x * TILE_DIM + threadIdx.x, y = blockIdx.y * TILE_DIM + threadIdx.y;
-  for (int j = 0; j < TILE_DIM; j += BLOCK_ROWS)
-    tile[threadIdx.y + j][threadIdx.x] = idata[(y + j) * width + x];
+extern "C" __global__ void f(const double* in, int width, int height, double* out) {
+  constexpr int SIDE = 16, STEP = 4;
+  __shared__ double square[SIDE][SIDE + 1];
+  const int top = blockIdx.y * SIDE, left = blockIdx.x * SIDE;
+  for (int r = threadIdx.y; r < SIDE; r += STEP)
+    square[r][threadIdx.x] = in[(top + r) * width + left + threadIdx.x];
   __syncthreads();
-  store<double, TILE_DIM, BLOCK_ROWS>(odata, tile, blockIdx.y * TILE_DIM + threadIdx.x,
-                                      blockIdx.x * TILE_DIM + threadIdx.y, height);
+  put_turned<double, SIDE, STEP>(square, out + left * height + top, height);
 }""",
     (A.astype(float), N(32), N(64)),
     A.T,
@@ -1012,22 +1034,20 @@ extern "C" __global__ void f(const double* idata, int width, int height, double*
     block=(16, 4),
 )
 add(
-    "counter-based random numbers with 64-bit products",
+    "counter-based random numbers by high and low products",
     """
-struct Philox { uint2 c; uint k; };
-__device__ uint2 philox2x32(uint2 ctr, uint key) {
-  #pragma unroll
-  for (int r = 0; r < 10; ++r) {
-    uint hi = __umulhi(0xD256D193u, ctr.x), lo = 0xD256D193u * ctr.x;
-    ctr = make_uint2(hi ^ key ^ ctr.y, lo);
-    key += 0x9E3779B9u;
-  }
-  return ctr;
+struct Stream { uint2 words; uint key; };
+__device__ void stir(Stream& s) {
+  const uint high = __umulhi(s.words.x, 0xD256D193u);
+  s.words = make_uint2(s.words.y ^ s.key ^ high, s.words.x * 0xD256D193u);
+  s.key += 0x9E3779B9u;
 }
 extern "C" __global__ void f(uint seed, uint* out) {
-  uint i = blockIdx.x * blockDim.x + threadIdx.x;
-  uint2 r = philox2x32(make_uint2(i, 0u), seed);
-  reinterpret_cast<uint2*>(out)[i] = r;
+  const uint me = blockIdx.x * blockDim.x + threadIdx.x;
+  Stream mine = { make_uint2(me, 0u), seed };
+  #pragma unroll
+  for (int turn = 0; turn < 10; ++turn) stir(mine);
+  reinterpret_cast<uint2*>(out)[me] = mine.words;
 }""",
     (np.uint32(42),),
     _philox(40, 42),
@@ -1037,18 +1057,24 @@ extern "C" __global__ void f(uint seed, uint* out) {
 add(
     "a picture of a fractal in uchar4",
     """
-template <typename T> struct Complex { T re, im;
-  __device__ Complex(T r, T i) : re(r), im(i) {}
-  __device__ T norm2() const { return re * re + im * im; }
-  __device__ Complex operator*(const Complex& o) const {
-    return Complex(re * o.re - im * o.im, im * o.re + re * o.im); }
-  __device__ Complex operator+(const Complex& o) const {
-    return Complex(re + o.re, im + o.im); } };
-extern "C" __global__ void f(int dim, uchar4* ptr) {
-  int x = blockIdx.x, y = blockIdx.y, offset = x + y * gridDim.x, n = 0;
-  Complex<double> c(-2.0 + 0.125 * x, -1.0 + 0.125 * y), z(0.0, 0.0);
-  while (n < 50 && z.norm2() <= 4.0) { z = z * z + c; ++n; }
-  ptr[offset] = make_uchar4(n, 2 * n, dim, 255);
+template <typename Real> struct Point {
+  Real across, up;
+  __device__ Point(Real a, Real u) : across(a), up(u) {}
+  __device__ bool within(Real r) const { return across * across + up * up <= r * r; }
+  __device__ Point operator+(const Point& by) const {
+    return Point(across + by.across, up + by.up);
+  }
+  __device__ Point operator*(const Point& by) const {
+    const Real u = across * by.up + up * by.across;
+    return Point(across * by.across - up * by.up, u);
+  }
+};
+extern "C" __global__ void f(int side, uchar4* picture) {
+  const Point<double> start(0.125 * blockIdx.x - 2.0, 0.125 * blockIdx.y - 1.0);
+  Point<double> at(0.0, 0.0);
+  int steps = 0;
+  for (; steps < 50 && at.within(2.0); ++steps) at = at * at + start;
+  picture[blockIdx.y * side + blockIdx.x] = make_uchar4(steps, 2 * steps, side, 255);
 }""",
     (N(16),),
     _mandelbrot(),
