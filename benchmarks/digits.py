@@ -3,7 +3,7 @@
     python benchmarks/digits.py         both networks
     python benchmarks/digits.py unet    one of them
 
-Two networks learn the 1,352 real training digits with their labels, each from three
+Two networks learn the 1,352 real training digits with their labels, each from five
 seeds, on one thread: a perceptron on the straight path, sampled by DPM-Solver++(2M)
 with eight calls, and a U-Net on the variance-preserving path, a DDPM, sampled by its
 own ancestral steps. No guidance (w = 0); five draws of 1,000 samples, a hundred of each
@@ -18,8 +18,17 @@ the floor of the ratio, and beside it that of draws which may repeat an image, a
 independent samples of the training images do; for the accuracy and the copies those of
 the test images.
 
-The perceptron's recipe was chosen among some fifteen by these very numbers, mostly on
-one seed, and seeds differ more than recipes do: take its ratio as a little optimistic.
+A thousand different images are spread more evenly over the digits than a thousand
+independent ones. So, like for like, the perceptron's samples start from scrambled Sobol
+points, a hundred consecutive ones for each digit, made normal: noise that is spread
+more evenly than independent noise is. From independent noise their distance is larger,
+as it is for real images that may repeat; `distance_independent` gives it, with its
+ratio to the floor of those. The U-Net's steps draw noise all the way; its samples are
+independent.
+
+The perceptron's recipe was chosen among some fifteen by its numbers for the seeds 0 to
+2, mostly the first. Seeds differ more than recipes do; those that are measured here
+took no part in the choice.
 
 CPU-seconds are those of this process in `train`, nothing else. Beside them stands a
 fixed calibration loop, 2,000 products of 256 × 256 matrices, run before and after each
@@ -50,7 +59,8 @@ from genflow_lite.timesteps import TimeLaw, data_heavy, uniform
 from genflow_lite.train import objective, train
 
 RESULTS = record.RESULTS / "digits.json"
-SAMPLES, DRAWS, SEEDS, FLOOR_DRAWS = 1000, 5, (0, 1, 2), 100
+SAMPLES, DRAWS, FLOOR_DRAWS = 1000, 5, 100
+SEEDS = (100, 101, 102, 103, 104)
 PACKAGES = ("torch", "scikit-learn", "numpy")
 
 
@@ -68,6 +78,7 @@ class Recipe(NamedTuple):
     batch: int
     lr: float
     drop: float
+    even: bool  # start from Sobol points too
     goals: dict[str, float]
 
 
@@ -84,6 +95,7 @@ RECIPES = {
         batch=128,
         lr=5e-3,
         drop=0.0,
+        even=True,
         goals={
             "accuracy": 0.99,
             "distance_ratio": 1.3,
@@ -103,6 +115,7 @@ RECIPES = {
         batch=32,
         lr=5e-3,
         drop=0.1,
+        even=False,
         goals={"accuracy": 0.95, "copies": 0.05, "cpu_seconds": 30},
     ),
 }
@@ -115,6 +128,7 @@ class Real(NamedTuple):
     test: tuple[Tensor, Tensor]
     judge: DigitJudge
     floor: float
+    floor_repeating: float
 
 
 def calibration() -> float:
@@ -144,7 +158,7 @@ def real_digits() -> tuple[Real, dict[str, float]]:
         "distance_repeating": mean(repeating),
         "copies": copies(test, x, test),
     }
-    return Real((x, y), (test, labels), judge, mean(without)), row
+    return Real((x, y), (test, labels), judge, mean(without), mean(repeating)), row
 
 
 def measure(recipe: Recipe, seed: int, real: Real) -> dict[str, float]:
@@ -173,12 +187,16 @@ def measure(recipe: Recipe, seed: int, real: Real) -> dict[str, float]:
     ).net
     seconds = time.process_time() - start
     after, judge, test = calibration(), real.judge, real.test[0]
-    scores = []
+    scores, independent = [], []
     for k in range(DRAWS):
-        samples, wanted = sample(net, recipe, 1000 + DRAWS * seed + k)
+        samples, wanted = sample(net, recipe, 1000 + DRAWS * seed + k, recipe.even)
         right = judge.accuracy(samples, wanted)
         far = judge.distance(samples, test)
         scores.append((right, far, copies(samples, images, test)))
+        if recipe.even:
+            samples, _ = sample(net, recipe, 1000 + DRAWS * seed + k, even=False)
+            far = judge.distance(samples, test)
+        independent.append(far)
     accuracy, distance, copied = (mean(column) for column in zip(*scores, strict=True))
     return {
         "seed": seed,
@@ -187,15 +205,26 @@ def measure(recipe: Recipe, seed: int, real: Real) -> dict[str, float]:
         "accuracy": accuracy,
         "distance": distance,
         "distance_ratio": distance / real.floor,
+        "distance_independent": mean(independent),
+        "independent_ratio": mean(independent) / real.floor_repeating,
         "copies": copied,
     }
 
 
+def even_noise(seed: int) -> Tensor:
+    """Sobol points in 64 dimensions made normal, (SAMPLES, 1, 8, 8)."""
+    points = torch.quasirandom.SobolEngine(64, scramble=True, seed=seed)
+    inside = points.draw(SAMPLES, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
+    return torch.special.ndtri(inside).float().reshape(SAMPLES, 1, 8, 8)
+
+
 @torch.no_grad()
-def sample(net: nn.Module, recipe: Recipe, seed: int) -> tuple[Tensor, Tensor]:
+def sample(
+    net: nn.Module, recipe: Recipe, seed: int, even: bool
+) -> tuple[Tensor, Tensor]:
     """Samples and the digits that they should be, by exactly `recipe.calls` calls."""
     generator = Generator().manual_seed(seed)
-    labels = torch.arange(SAMPLES) % 10
+    labels = torch.arange(10).repeat_interleave(SAMPLES // 10)
     calls = []
 
     def counted(x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
@@ -205,6 +234,8 @@ def sample(net: nn.Module, recipe: Recipe, seed: int) -> tuple[Tensor, Tensor]:
     denoise = as_denoiser(counted, recipe.path, predicts=recipe.predicts, cond=labels)
     share = torch.linspace(0, 1, recipe.calls + 1, dtype=torch.float64)
     start = recipe.path.prior((SAMPLES, 1, 8, 8), generator=generator)
+    if even:  # unit noise, which is the prior of the straight path
+        start = even_noise(seed)
     ts = 1 - share**recipe.spacing
     end = last(recipe.sampler(denoise, recipe.path, start, ts, generator))
     assert calls == [SAMPLES] * recipe.calls
