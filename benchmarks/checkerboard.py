@@ -10,17 +10,18 @@ dark squares each laid out with 50 × 50 points. That adds no chance, and the st
 pairs (ε, −ε), add little: two *samples* of the board of this size may be more than
 .02 apart, and then even a perfect sampler would miss .02. `floor` has both distances.
 Every field is sampled alike, by 80 calls of Heun's method with more steps near the
-data, so that only the training differs. CPU-seconds are those of training alone, on one
-thread; beside them stands a fixed loop, `calibration`, which tells what such a second
-is worth.
+data, so that only the training differs. `sw2_samples` is the distance as it is often
+measured: of samples from independent starts and 20,000 fresh samples of the board.
+CPU-seconds are those of training alone, on one thread; beside them stands a fixed loop,
+`calibration`, which tells what such a second is worth.
 
 Recipes, each with a batch drawn afresh at every step:
 
 genflow_lite: `nets.MLP`, three residual layers of 64, four Fourier octaves of t and
     five of x; the straight path; data and noise paired by `minibatch_ot` in groups of
     16, which takes most of the chance out of the target; one time for each slice of the
-    batch from `data_heavy`; AdamW, warm-up then cosine; EMA .99; batch 512. Chosen by
-    looking at all five seeds.
+    batch from `data_heavy`; AdamW, warm-up then cosine; EMA .99; batch 512. Chosen with
+    the seeds 0 to 4; those that are measured took no part in it.
 torchcfm: its tutorial in the plane: its MLP (3 × 64, SELU, t appended), Adam 1e-3,
     batch 256, exact minibatch optimal transport, σ = 0.1.
 flow_matching: its example on the checkerboard: four hidden layers of 512 (swish, t
@@ -56,9 +57,9 @@ from genflow_lite.train import learning_rate
 
 RESULTS = record.RESULTS / "checkerboard.json"
 GOAL = {"leak": 0.05, "sw2": 0.02, "seconds": 6.0}
-SAMPLES, CALLS = 20_000, 80
+SAMPLES, CALLS, FIRST_SEED = 20_000, 80, 200
 PACKAGES = ("torch", "POT", "torchcfm", "flow_matching")
-STEPS, LR, POWER, BATCH, GROUP = 1100, 1.5e-2, 1.2, 512, 16
+STEPS, LR, POWER, BATCH, GROUP = 1200, 1.5e-2, 1.2, 512, 16
 
 Field = Callable[[Tensor, Tensor], Tensor]
 """dx/dt at x (B, 2) float32 and t (), on our clock: t = 1 is noise."""
@@ -185,7 +186,11 @@ def judged(field: Field, seed: int) -> dict[str, float]:
 
     x = last(heun(u, x, ts))
     leak = 1 - on_dark(x).double().mean().item()
-    return {"leak": leak, "sw2": sliced_w2(x, laid_out(), generator=generator).value}
+    far = sliced_w2(x, laid_out(), generator=generator).value
+    start = torch.randn(SAMPLES, 2, generator=generator, dtype=torch.float64)
+    fresh = checkerboard(SAMPLES, generator=generator)
+    usual = sliced_w2(last(heun(u, start, ts)), fresh, generator=generator).value
+    return {"leak": leak, "sw2": far, "sw2_samples": usual}
 
 
 def floor(draws: int = 20) -> dict[str, float]:
@@ -219,7 +224,7 @@ def main() -> int:
         ("torchcfm", torchcfm),
         ("flow_matching", flow_matching),
     ):
-        for seed in range(seeds):
+        for seed in range(FIRST_SEED, FIRST_SEED + seeds):
             around = calibration()
             before = time.process_time()
             try:
