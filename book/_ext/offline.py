@@ -31,6 +31,13 @@ FETCH = re.compile(
     re.IGNORECASE,
 )
 
+# The theme puts the whole search index on every page, for a search as you type that
+# this book does not use: only the search page needs it.
+SEARCH = re.compile(
+    r"""[ \t]*<script src="[^"]*?(?:searchtools|language_data|searchindex)\.js[^"]*">"""
+    r"""</script>\n?"""
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -84,6 +91,19 @@ def describe(
     context["metatags"] = context.get("metatags", "") + tag
 
 
+def drop_search_index(app: Sphinx, exception: Exception | None) -> None:
+    """Take the search index, the heaviest file, off all pages but the search page."""
+    if exception is not None or app.builder.format != "html":
+        return
+    for page in sorted(Path(app.outdir).rglob("*.html")):
+        if "_static" in page.parts or page.name == "search.html":
+            continue
+        text = page.read_text(encoding="utf-8")
+        lighter = SEARCH.sub("", text)
+        if lighter != text:
+            page.write_text(lighter, encoding="utf-8")
+
+
 def report_foreign(app: Sphinx, exception: Exception | None) -> None:
     """Warn (an error under ``-W``) about a page that would contact another host."""
     if exception is not None or app.builder.format != "html":
@@ -107,5 +127,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", describe)
     app.connect("config-inited", add_vendored_files)
     app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("build-finished", drop_search_index)
     app.connect("build-finished", report_foreign)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
