@@ -210,13 +210,22 @@ def floor(draws: int = 20) -> dict[str, float]:
     }
 
 
+def warm_up() -> None:
+    """What SciPy and torch import at their first use is no training."""
+    minibatch_ot(torch.zeros(2, 1), torch.zeros(2, 1))
+    weight = nn.Parameter(torch.zeros(1))
+    weight.sum().backward()
+    torch.optim.AdamW([weight]).step()
+    torch.optim.Adam([weight]).step()
+
+
 def main() -> int:
     """Run everything, print it, write it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seeds", type=int, default=5)
     seeds = parser.parse_args().seeds
     torch.set_num_threads(1)
-    minibatch_ot(torch.zeros(2, 1), torch.zeros(2, 1))  # imports SciPy: no training
+    warm_up()
     meta = record.about(PACKAGES, samples=SAMPLES, calls=CALLS)
     rows = []
     for name, recipe in (
