@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
 
 from genflow_lite.explorer._widget import source
 
@@ -30,22 +31,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}.rst").write_text(text, "utf-8")
     sys.path.insert(0, str(EXTENSIONS))
     try:
-        app = Sphinx(
-            srcdir=folder,
-            confdir=None,
-            outdir=folder / "html",
-            doctreedir=folder / "trees",
-            buildername="html",
-            confoverrides={
-                "extensions": ["explorer_static"],
-                "html_theme": "basic",
-                "project": "p",
-            },
-            status=None,
-            warningiserror=True,
-        )
-        app.build()
-        assert app.statuscode == 0
+        # Leave no node classes behind for another test's Sphinx in this process.
+        with docutils_namespace():
+            app = Sphinx(
+                srcdir=folder,
+                confdir=None,
+                outdir=folder / "html",
+                doctreedir=folder / "trees",
+                buildername="html",
+                confoverrides={
+                    "extensions": ["explorer_static"],
+                    "html_theme": "basic",
+                    "project": "p",
+                },
+                status=None,
+                warningiserror=True,
+            )
+            app.build()
+            assert app.statuscode == 0
     finally:
         sys.path.remove(str(EXTENSIONS))
     return folder / "html"
