@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cuda_labs import decode, flash, flash_backward, ladders, reference
+from cuda_labs import decode, flash, flash_backward, ladders, reference, roofline
 
 ALL = [
     (operation, name)
@@ -32,33 +32,11 @@ def cupy() -> Any:
     return module
 
 
-def capability(cupy: Any) -> int:
-    """The device's compute capability, 90 for 9.0."""
-    return int(cupy.cuda.Device().compute_capability)
-
-
-def fits(least: str, device: int) -> bool:
-    """Does a rung that needs `least`, such as "sm_80" or "sm_90a", run there?"""
-    if not least:
-        return True
-    number = int(least[3:].rstrip("a"))
-    return device == number if least.endswith("a") else device >= number
-
-
-@pytest.mark.parametrize(
-    ("least", "device", "runs"),
-    [
-        ("", 75, True),
-        ("sm_80", 75, False),
-        ("sm_80", 80, True),
-        ("sm_80", 90, True),
-        ("sm_90a", 90, True),
-        ("sm_90a", 80, False),
-        ("sm_90a", 100, False),
-    ],
-)
-def test_which_device_runs_which_rung(least: str, device: int, runs: bool) -> None:
-    assert fits(least, device) is runs
+def refusal(cupy: Any, least: str) -> str:
+    """Why the device cannot run a rung that needs `least`, or nothing."""
+    digits = str(cupy.cuda.Device().compute_capability)
+    found = int(digits[:-1]), int(digits[-1])
+    return roofline.Machine("this device", 1.0, capability=found).refuses(least)
 
 
 def moved(cupy: Any, data: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -68,8 +46,8 @@ def moved(cupy: Any, data: tuple[Any, ...]) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize(("operation", "name"), ALL)
 def test_every_rung_is_right_on_a_gpu(cupy: Any, operation: str, name: str) -> None:
-    if not fits(ladders.least(operation, name), capability(cupy)):
-        pytest.skip(f"needs {ladders.least(operation, name)}")
+    if reason := refusal(cupy, ladders.least(operation, name)):
+        pytest.skip(reason)
     rung = ladders.load(operation, name)
     for shape in rung.shapes:
         data = rung.operation.sample(shape, np.random.default_rng(0))
