@@ -13,14 +13,14 @@ and touch nothing else. This contains accidents; it is no security sandbox.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cuda_labs import arguments, nvrtc
+from cuda_labs import nvrtc
+from cuda_labs._gpu_kernel import GpuKernel, all_on_device
 from cuda_labs.arguments import Parameter
 from cuda_labs.errors import CompileError, KernelError
 from cuda_labs.sim import launch
@@ -81,8 +81,7 @@ class Kernel:
         self.workers = workers
         self._loaded: dict[str, launch.Loaded] = {}
         self._device: dict[str, np.ndarray[Any, Any]] = {}
-        self._gpu: Any = None
-        self._gpu_parameters: tuple[Parameter, ...] | None = None
+        self._gpu: GpuKernel | None = None
 
     @classmethod
     def from_file(
@@ -133,8 +132,8 @@ class Kernel:
             shared_mem, (int, np.integer)
         ):
             raise TypeError(f"shared_mem: bytes as an int, got {shared_mem!r}")
-        if any(arguments.is_device_array(a) for a in args):
-            self._launch_gpu(*extents, args, int(shared_mem))
+        if all_on_device(args):
+            self._on_gpu()(*extents, args, int(shared_mem))
             return
         loaded = self._simulated()
         loaded.run(
@@ -208,49 +207,16 @@ class Kernel:
             )
         return self._loaded[flavour]
 
-    def _launch_gpu(
-        self,
-        grid: tuple[int, int, int],
-        block: tuple[int, int, int],
-        args: tuple[Any, ...],
-        shared_mem: int,
-    ) -> None:
-        if any(isinstance(a, np.ndarray) and a.ndim for a in args):
-            raise TypeError("args: NumPy and CuPy arrays in one launch")
+    def _on_gpu(self) -> GpuKernel:
         if self._gpu is None:
+            parameters = None
             # No host compiler, or a construct for GPUs only: nothing to check by.
             with contextlib.suppress(CompileError, ImportError):
-                self._gpu_parameters = self.parameters
-            self._gpu = self._load_gpu()
-        if self._gpu_parameters is not None:
-            arguments.check(self._gpu_parameters, args)
-        if shared_mem:
-            self._gpu.max_dynamic_shared_size_bytes = shared_mem
-        self._gpu(grid, block, args, shared_mem=shared_mem)
-
-    def _load_gpu(self) -> Any:
-        """CuPy's kernel; compiled here when it is for one architecture alone."""
-        import cupy  # pyright: ignore[reportMissingImports]
-
-        if self.arch is None:
-            folders = (f"-I{path}" for path in nvrtc.include_paths())
-            module = cupy.RawModule(
-                code=self.source,
-                options=("-std=c++17", *folders, *self.options),
-                name_expressions=[self.name],
+                parameters = self.parameters
+            self._gpu = GpuKernel(
+                self.source, self.name, self.options, self.arch, parameters
             )
-            return module.get_function(self.name)
-        compiled = nvrtc.build(
-            self.source,
-            arch=self.arch,
-            names=(self.name,),
-            options=("--ftz=true", *self.options),  # as CuPy does
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "kernel.cubin"
-            path.write_bytes(compiled.cubin)
-            module = cupy.RawModule(path=str(path))
-            return module.get_function(compiled.lowered[self.name])
+        return self._gpu
 
 
 def _extents(name: str, value: Dim) -> tuple[int, int, int]:

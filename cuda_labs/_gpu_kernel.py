@@ -1,0 +1,81 @@
+"""A kernel on a GPU: built and launched by CuPy."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuda_labs import arguments, nvrtc
+from cuda_labs.arguments import Parameter
+
+Extents = tuple[int, int, int]
+
+
+class GpuKernel:
+    """CuPy's kernel, whose arguments are checked before a launch.
+
+    source, name, options, arch: as in `Kernel`; parameters: what the arguments must
+    be, or None where nothing on this machine can tell.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        name: str,
+        options: Sequence[str],
+        arch: str | None,
+        parameters: tuple[Parameter, ...] | None,
+    ) -> None:
+        self._parameters = parameters
+        self._function = _function(source, name, options, arch)
+
+    def __call__(
+        self, grid: Extents, block: Extents, args: tuple[Any, ...], shared_mem: int
+    ) -> None:
+        """Queue a launch; TypeError or ValueError for arguments that do not fit."""
+        if self._parameters is not None:
+            arguments.check(self._parameters, args)
+        if shared_mem:
+            self._function.max_dynamic_shared_size_bytes = shared_mem
+        self._function(grid, block, args, shared_mem=shared_mem)
+
+
+def all_on_device(args: Sequence[Any]) -> bool:
+    """Whether a launch is one for a GPU.
+
+    Raises TypeError for arrays of both kinds in one launch.
+    """
+    if not any(arguments.is_device_array(a) for a in args):
+        return False
+    if any(isinstance(a, np.ndarray) and a.ndim for a in args):
+        raise TypeError("args: NumPy and CuPy arrays in one launch")
+    return True
+
+
+def _function(source: str, name: str, options: Sequence[str], arch: str | None) -> Any:
+    """CuPy's function; compiled here when it is for one architecture alone."""
+    import cupy  # pyright: ignore[reportMissingImports]
+
+    if arch is None:
+        folders = (f"-I{path}" for path in nvrtc.include_paths())
+        module = cupy.RawModule(
+            code=source,
+            options=("-std=c++17", *folders, *options),
+            name_expressions=[name],
+        )
+        return module.get_function(name)
+    compiled = nvrtc.build(
+        source,
+        arch=arch,
+        names=(name,),
+        options=("--ftz=true", *options),  # as CuPy does
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(compiled.cubin)
+        module = cupy.RawModule(path=str(path))
+        return module.get_function(compiled.lowered[name])
