@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cuda_labs.ladders import Rung
-from cuda_labs.operations import Plan
+from cuda_labs.plans import Plan
 
 Shape = tuple[int, ...]
 
