@@ -24,6 +24,7 @@ import gpu  # pyright: ignore[reportMissingImports] # noqa: E402
 import gpu_attention  # pyright: ignore[reportMissingImports] # noqa: E402
 import gpu_library  # pyright: ignore[reportMissingImports] # noqa: E402
 import gpu_report  # pyright: ignore[reportMissingImports] # noqa: E402
+import gpu_rows  # pyright: ignore[reportMissingImports] # noqa: E402
 import record  # pyright: ignore[reportMissingImports] # noqa: E402
 
 OURS, THEIRS = 4e-6, 3e-6
@@ -41,8 +42,8 @@ class Fake:
         return OURS if ours else THEIRS
 
 
-def simulated() -> gpu.Bench:
-    return gpu.Bench(
+def simulated() -> gpu_rows.Bench:
+    return gpu_rows.Bench(
         Fake(),
         Machine("simulator", 4e12, 6e13, 8e14),
         lambda x: x,
@@ -75,7 +76,7 @@ def test_every_ladder_has_its_rows(
     monkeypatch.setattr(gpu, "subprocess", fake)
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     assert gpu.main() == 0, capsys.readouterr().out
-    assert started == gpu.parts()
+    assert started == gpu_rows.parts()
     result = json.loads((tmp_path / "gpu.json").read_text())
     assert result["about"]["device"] == "simulator"
     assert result["machine"]["bandwidth"] == 4e12
@@ -123,7 +124,7 @@ def test_a_wrong_kernel_is_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch) -
         "load",
         lambda op, name: broken if name == "01_naive" else load(op, name),
     )
-    rows = {row["rung"]: row for row in gpu.run("transpose", simulated())}
+    rows = {row["rung"]: row for row in gpu_rows.run("transpose", simulated())}
     assert "failed" in rows["01_naive"]
     assert rows["02_shared"]["median"] == OURS
     assert "failed: " in gpu_report.line(rows["01_naive"])
@@ -137,7 +138,7 @@ def test_wrong_attention_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         return o * np.asarray(1.001, o.dtype), lse
 
     monkeypatch.setattr(gpu_attention.flash, "forward", wrong)
-    (row,) = gpu.run("flash", simulated())
+    (row,) = gpu_rows.run("flash", simulated())
     assert "off by 0.001" in row["failed"]
 
 
@@ -153,14 +154,14 @@ def test_rungs_for_a_gpu_alone_in_both_types(
     there = dataclasses.replace(
         simulated(), machine=Machine("m", 4e12, 6e13, 8e14, (9, 0))
     )
-    rows = list(gpu.run(f"matmul:{name}", there))
+    rows = list(gpu_rows.run(f"matmul:{name}", there))
     assert [row["dtype"] for row in rows] == ["float16", "bfloat16"]
     assert [row["library"].split()[-1] for row in rows] == ["float16", "bfloat16"]
     assert all(0 <= row["worst"] <= 1 for row in rows)
     # The reference must be that of the bits as bfloat16.
-    wrong = dataclasses.replace(gpu.bfloat16(stand_in), operation=rung.operation)
+    wrong = dataclasses.replace(gpu_rows.bfloat16(stand_in), operation=rung.operation)
     with pytest.raises((check.Mismatch, TypeError)):
-        gpu.tested(wrong, there)
+        gpu_rows.tested(wrong, there)
 
 
 def test_the_best_rung_of_a_ladder_decides() -> None:
@@ -220,7 +221,7 @@ def test_a_library_that_fails_costs_its_own_number_alone(
         return {"good": lambda: None, "bad": lambda: 1 / 0}
 
     monkeypatch.setattr(gpu_library, "peers", peers)
-    row = next(iter(gpu.run("transpose", simulated())))
+    row = next(iter(gpu_rows.run("transpose", simulated())))
     assert row["library"] == "good"
     assert list(row["peers"]) == ["good"]
     assert row["peers that failed"] == {"bad": "ZeroDivisionError: division by zero"}
