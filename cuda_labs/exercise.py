@@ -19,32 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from cuda_labs import check
-from cuda_labs.errors import CompileError
-from cuda_labs.kernel import Kernel
-from cuda_labs.operations import Launch
+from cuda_labs._outcomes import Case, Outcome, copied, outcomes
+from cuda_labs.plans import Launch
 from cuda_labs.sim import display
 from cuda_labs.sim.profile import Profile
 
 NAME = re.compile(r"ex-[a-z0-9]+(-[a-z0-9]+)*")
-SECONDS = 5.0
 # No chapter draws from this seed, so nobody has seen the cases.
 SEED = 90_001
-
-
-@dataclass(frozen=True)
-class Case:
-    """One launch, the position of its output, and what that must hold."""
-
-    shape: tuple[int, ...]
-    launch: Launch
-    output: int
-    expected: np.ndarray[Any, Any]
-
-    def __str__(self) -> str:
-        grid, block = _extent(self.launch.grid), _extent(self.launch.block)
-        sizes = " × ".join(map(str, self.shape))
-        return f"size {sizes}, grid {grid}, block {block}"
 
 
 @dataclass(frozen=True)
@@ -56,24 +38,6 @@ class KernelCases:
     needs: Callable[[Profile], str] | None
     k: int
     hints: dict[str, tuple[Outcome, ...]]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one launch ended: "" when it is right.
-
-    kind: a finding's kind, "compile", "launch", "values" or "needs"; told: the
-    reason in words; values: the output's bytes where the launch ended well.
-    """
-
-    kind: str
-    told: str = ""
-    values: bytes = b""
-    profile: Profile | None = None
-
-    def same(self, other: Outcome) -> bool:
-        """Whether both ended in the same way, wherever in the source."""
-        return (self.kind, self.values) == (other.kind, other.values)
 
 
 def kernel_cases(
@@ -111,17 +75,17 @@ def kernel_cases(
     for number, shape in enumerate(shapes):
         rng = np.random.default_rng(SEED + number)
         one = launch(tuple(shape), rng)
-        expected = np.asarray(truth(*_copied(one.args)))
+        expected = np.asarray(truth(*copied(one.args)))
         position = range(len(one.args))[output]
         if not isinstance(one.args[position], np.ndarray):
             raise ValueError(f"output: the position of an array, got {output}")
         made.append(Case(tuple(shape), one, position, expected))
     cases = KernelCases(kernel, tuple(made), needs, k, {})
     for hint, source in (hints or {}).items():
-        outcomes = _outcomes(source, cases)
-        if all(outcome.kind == "" for outcome in outcomes):
+        ends = _tried(source, cases)
+        if all(end.kind == "" for end in ends):
             raise ValueError(f"hints[{hint!r}] is no mistake: its kernel is right")
-        cases.hints[hint] = outcomes
+        cases.hints[hint] = ends
     return cases
 
 
@@ -142,75 +106,19 @@ def kernel_exercise(name: str, source: Any, cases: KernelCases) -> None:
         got = "nothing" if isinstance(source, str) else type(source).__name__
         _emit(f"{name}: not yet — the CUDA C as a string is needed, this is {got}")
         return
-    outcomes = _outcomes(source, cases)
-    wrong = next((o for o in outcomes if o.kind), None)
+    ends = _tried(source, cases)
+    wrong = next((end for end in ends if end.kind), None)
     if wrong is None:
         count = len(cases.cases)
         _emit(f"{name}: ✓ right on {count} launches it had not seen", "pass")
         return
-    hint = next((h for h, known in cases.hints.items() if _agree(outcomes, known)), "")
+    hint = next((h for h, known in cases.hints.items() if _agree(ends, known)), "")
     told = f"hint: {hint} — {wrong.told}" if hint else wrong.told
     _emit(f"{name}: not yet — {told}", "todo", _marked(wrong))
 
 
-def _outcomes(source: str, cases: KernelCases) -> tuple[Outcome, ...]:
-    kernel = Kernel(source, cases.kernel)
-    found = []
-    for case in cases.cases:
-        found.append(_outcome(kernel, case, cases))
-        if found[-1].kind in ("compile", "launch", "deadline"):
-            break  # the other cases would say the same, and take as long
-    return tuple(found)
-
-
-def _outcome(kernel: Kernel, case: Case, cases: KernelCases) -> Outcome:
-    args = _copied(case.launch.args)
-    grid, block, shared = case.launch.grid, case.launch.block, case.launch.shared_mem
-    try:
-        profile = kernel.profile(grid, block, args, shared, timeout=SECONDS)
-    except CompileError as error:
-        return Outcome("compile", f"your kernel does not compile: {error}")
-    except (TypeError, ValueError) as error:
-        return Outcome("launch", f"{case}: the arguments do not fit, {error}")
-    if profile.errors:
-        first = profile.errors[0]
-        return Outcome(first.kind, f"{case}: {first}", profile=profile)
-    got = np.asarray(args[case.output])
-    values = got.tobytes()
-    for position, (before, after) in enumerate(
-        zip(case.launch.args, args, strict=True)
-    ):
-        if position != case.output and not np.array_equal(before, after):
-            told = f"{case}: argument {position + 1} is an input, and has changed"
-            return Outcome("values", told, values, profile)
-    fault = _fault(case, got, cases.k)
-    if fault:
-        return Outcome("values", f"{case}: {fault}", values, profile)
-    reason = cases.needs(profile) if cases.needs else ""
-    if reason:
-        return Outcome("needs", f"{case}: {reason}", values, profile)
-    return Outcome("", values=values, profile=profile)
-
-
-def _fault(case: Case, got: np.ndarray[Any, Any], k: int) -> str:
-    """What is wrong with an output, in words, or ''."""
-    before = np.asarray(case.launch.args[case.output])
-    same = _elements(got) == _elements(before)
-    if same.all() and not np.array_equal(before, case.expected):
-        return f"argument {case.output + 1} is as it was before"
-    left = same & (_elements(got) == _elements(check.poisoned((1,), got.dtype)))
-    if left.any():
-        where = np.unravel_index(int(np.argmax(left)), got.shape)
-        first = [int(i) for i in where]
-        return (
-            f"{int(left.sum())} of {left.size} elements are never written, "
-            f"the first at {first}"
-        )
-    try:
-        check.agree(got, case.expected, k=k)
-    except check.Mismatch as error:
-        return str(error)
-    return ""
+def _tried(source: str, cases: KernelCases) -> tuple[Outcome, ...]:
+    return outcomes(source, cases.kernel, cases.cases, cases.needs, cases.k)
 
 
 def _marked(wrong: Outcome) -> str:
@@ -223,20 +131,6 @@ def _marked(wrong: Outcome) -> str:
 
 def _agree(mine: tuple[Outcome, ...], known: tuple[Outcome, ...]) -> bool:
     return len(mine) == len(known) and all(map(Outcome.same, mine, known))
-
-
-def _elements(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The bytes of each element, comparable: NaN equals itself."""
-    return np.ascontiguousarray(array).reshape(-1).view(f"V{array.itemsize}")
-
-
-def _copied(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(a.copy() if isinstance(a, np.ndarray) else a for a in args)
-
-
-def _extent(extent: int | Sequence[int]) -> str:
-    values = (extent,) if isinstance(extent, int) else tuple(extent)
-    return " × ".join(map(str, values))
 
 
 def _emit(line: str, state: str = "todo", page: str = "") -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cuda_labs import check
 from cuda_labs.exercise import KernelCases, kernel_cases, kernel_exercise
-from cuda_labs.operations import Launch
+from cuda_labs.plans import Launch
 from cuda_labs.sim.profile import Profile
 
 TWICE = """extern "C" __global__ void twice(const float* x, float* y, int n) {
@@ -94,7 +94,7 @@ def test_no_source_is_told(capsys, answer, got: str) -> None:
 
 
 def test_a_kernel_that_never_ends_is_told_once(capsys, monkeypatch) -> None:
-    monkeypatch.setattr("cuda_labs.exercise.SECONDS", 0.2)
+    monkeypatch.setattr("cuda_labs._outcomes.SECONDS", 0.2)
     said = told(capsys, source("while (n > 0) { if (n == 7) y[0] = 0; }"))
     assert "ran for more than 0.2 s" in said
 
