@@ -12,7 +12,9 @@ import torch
 from torch import Generator, Tensor
 
 from genflow_lite import data as sets
+from genflow_lite._objective import objective
 from genflow_lite._shapes import check_count
+from genflow_lite._sheet import write
 from genflow_lite.grids import time_grid
 from genflow_lite.guidance import cfg
 from genflow_lite.nets import MLP, UNet
@@ -20,6 +22,7 @@ from genflow_lite.ode import last
 from genflow_lite.paths import GaussianPath, cosine, rectified, sub_vp, ve, vp
 from genflow_lite.predict import as_denoiser
 from genflow_lite.samplers import ddim
+from genflow_lite.train import train
 
 PATHS = {"vp": vp, "cosine": cosine, "rectified": rectified, "sub_vp": sub_vp, "ve": ve}
 IMAGES = {"digits": sets.digits, "mnist": sets.mnist, "cifar10": sets.cifar10}
@@ -100,8 +103,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from genflow_lite.train import objective, train
-
     _check(options)
     source = _source(options)
     net = _network(options, source)
@@ -215,39 +216,3 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"out must end in .png or .safetensors; got {str(out)!r}")
     if out is not None and not out.absolute().parent.is_dir():
         raise ValueError(f"out must lie in a folder that exists; got {str(out)!r}")
-
-
-def write(path: Path, samples: Tensor, labels: Tensor | None) -> None:
-    """A picture of the samples, or the numbers themselves."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import save_file
-
-        tensors = {"samples": samples.contiguous()}
-        save_file(tensors if labels is None else tensors | {"labels": labels}, path)
-    elif samples.ndim == 2:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(5, 5))
-        axes = figure.subplots()
-        axes.scatter(*samples.T.tolist(), s=4, linewidths=0)
-        axes.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
-        figure.savefig(path, dpi=150)
-    else:
-        from matplotlib.image import imsave
-
-        imsave(path, grid(samples).numpy(), cmap="gray", vmin=0, vmax=1)
-
-
-def grid(images: Tensor, columns: int = 10) -> Tensor:
-    """Images (N, C, H, W) in [−1, 1] side by side, (rows·H, columns·W[, 3]) in [0, 1].
-
-    Ten in a row, so that labels in turn stand in columns; missing ones are black.
-    """
-    n, channels, height, width = images.shape
-    rows = -(-n // columns)
-    padded = torch.full((rows * columns, channels, height, width), -1.0)
-    padded[:n] = images
-    tiles = padded.reshape(rows, columns, channels, height, width)
-    sheet = tiles.permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, -1)
-    sheet = ((sheet + 1) / 2).clamp(0, 1)
-    return sheet[:, :, 0] if channels == 1 else sheet

@@ -9,7 +9,8 @@ from matplotlib.image import imread
 from safetensors.torch import load_file
 
 from genflow_lite import _recipe
-from genflow_lite._recipe import grid, main
+from genflow_lite._recipe import main
+from genflow_lite._sheet import grid
 
 QUICK = ["--device", "cpu", "--net", "mlp", "--width", "8", "--depth", "1"]
 SHORT = ["--steps", "4", "--batch", "6", "--calls", "3", "--samples", "12"]
