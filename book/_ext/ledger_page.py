@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from docutils import nodes
+from ledger_account import Page
 from ledger_cards import Card
 from sphinx.application import Sphinx
 from sphinx.domains.math import MathDomain
 from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
-
-if TYPE_CHECKING:
-    from ledger import Page
 
 KIND_WORDS = {
     "symbolic": "symbolic: the difference is simplified to 0",
