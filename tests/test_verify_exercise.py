@@ -151,3 +151,28 @@ def test_the_author_is_told_of_a_bad_call():
         verify.exercise("score", truth, CASES)
     with pytest.raises(TypeError, match="cases is function"):
         verify.exercise(NAME, truth, truth)  # type: ignore[arg-type]
+
+
+def test_a_wrong_part_is_named(capsys):
+    cases = verify.cases(
+        lambda g: (torch.randn(3, generator=g),), lambda x: (2 * x, x.sum(), 3 * x)
+    )
+    text = said(capsys, lambda x: (2 * x, x.sum(), x), cases)
+    assert ": your answer, part 2, at [" in text
+    text = said(capsys, lambda x: (2 * x, x.mean(), 3 * x), cases)
+    assert ": your answer, part 1, is " in text
+
+
+@pytest.mark.parametrize(
+    ("truth_is", "answer_is", "told"),
+    [
+        (4884.0, 4885, "your answer is 4885, the truth is 4884"),
+        (4884.0, 4884.25, "your answer is 4.88e+03, the truth is 4884"),
+        (0.12345, 0.12346, "your answer is 0.12346, the truth is 0.12345"),
+    ],
+)
+def test_the_digits_shown_tell_answer_and_truth_apart(
+    capsys, truth_is, answer_is, told
+):
+    cases = verify.cases(lambda g: (1.0,), lambda t: truth_is)
+    assert said(capsys, lambda t: answer_is, cases).endswith(told)

@@ -142,18 +142,21 @@ def _answer_parts(result: Any, expected: tuple[Part, ...]) -> tuple[Part, ...]:
 
 def _wrong(parts: Sequence[Part], expected: Sequence[Part], rtol: float) -> str:
     """What is wrong with an answer, in words, or ''."""
-    for mine, right in aligned(parts, expected, "your answer"):
+    for part, (mine, right) in enumerate(aligned(parts, expected, "your answer")):
         scale = float(np.abs(right.value.astype(np.complex128)).max()) or 1.0
         error = difference(mine.value, right.value)
         if error.max() <= rtol * scale:
             continue
         at = int(error.argmax())
-        place = ""
+        place = f", part {part}," if len(expected) > 1 else ""
         if right.value.size > 1:
             index = np.unravel_index(at, right.value.shape)
-            place = f" at {[int(i) for i in index]}"
-        got, want = mine.value.reshape(-1)[at], right.value.reshape(-1)[at]
-        return f"your answer{place} is {_number(got)}, the truth is {_number(want)}"
+            place += f" at {[int(i) for i in index]}"
+        pair = mine.value.reshape(-1)[at], right.value.reshape(-1)[at]
+        got, want = (_number(value) for value in pair)
+        if got == want:  # three digits do not tell them apart
+            got, want = (_number(value, 12) for value in pair)
+        return f"your answer{place} is {got}, the truth is {want}"
     return ""
 
 
@@ -196,8 +199,11 @@ def _asked(names: tuple[str, ...], arguments: tuple[Any, ...]) -> str:
     return ", ".join(told) or "given"
 
 
-def _number(value: Any) -> str:
+def _number(value: Any, digits: int = 3) -> str:
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, complex):
-        return f"{value.real:.3g}{value.imag:+.3g}i"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+        return f"{value.real:.{digits}g}{value.imag:+.{digits}g}i"
+    if not isinstance(value, float):
+        return str(value)
+    whole = value.is_integer() and abs(value) < 1e15  # a count: all its digits
+    return f"{value:.0f}" if whole else f"{value:.{digits}g}"
