@@ -31,7 +31,7 @@ from typing import Any
 
 import record
 import torch
-from samplers import ring_mixture
+from sampler_problems import ring_mixture
 from torch import Tensor
 
 from genflow_lite import (

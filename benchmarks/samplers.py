@@ -28,189 +28,20 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import record
 import torch
-from peers import Peer, Run, all_peers
-from scipy.integrate import solve_ivp
-from sklearn.datasets import load_digits
-from torch import Tensor
-
-import genflow_lite as gl
-from genflow_lite.grids import (
-    ADAMS_DIGITS,
-    ADAMS_DIGITS_JUMP,
-    ADAMS_PLANE,
-    ADAMS_PLANE_JUMP,
-)
+from peers import all_peers
+from sampler_methods import TUNED, Method, of_peer, our_methods, transferred
+from sampler_problems import Problem, digit_mixture, ring_mixture
 
 RESULTS = record.RESULTS / "samplers.json"
 CALLS = (5, 10, 20, 50)
 LEVELS = (2.0, 3.4, 6.1, 11.8)
 """Levels σ/α to which a peer may jump."""
 HELD_OUT, POINTS = (100, 101, 102), {"mixture_2d": 400, "gaussians_64d": 400}
-TUNED = "Adams, tuned grid"
-"""The row of ours that was tuned to problems of a task's kind, but not to its own."""
-SHAPES = {"mixture_2d": ADAMS_PLANE, "gaussians_64d": ADAMS_DIGITS}
-JUMP_SHAPES = {"mixture_2d": ADAMS_PLANE_JUMP, "gaussians_64d": ADAMS_DIGITS_JUMP}
 PACKAGES = ("torch", "diffusers", "k-diffusion", "flow_matching", "torchdiffeq")
-STRAIGHT = gl.rectified()
-
-
-def ring_mixture(seed: int) -> gl.GaussianMixture:
-    """Eight Gaussians near a ring of radius 0.8 to 1.6, with stds from .15 to .4."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator, dtype=torch.float64)
-
-    angle = 2 * math.pi * (torch.arange(8) + 0.6 * (uniform(8) - 0.5)) / 8
-    radius = 0.8 + 0.8 * uniform(8)
-    means = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1)
-    stds = 0.15 * (0.4 / 0.15) ** uniform(8, 2)
-    tilt = math.pi * uniform(8)
-    rows = [torch.stack([tilt.cos(), -tilt.sin()], -1)]
-    rows.append(torch.stack([tilt.sin(), tilt.cos()], -1))
-    turn = torch.stack(rows, dim=-2)
-    covs = turn @ torch.diag_embed(stds.square()) @ turn.mT
-    return gl.GaussianMixture(0.5 + uniform(8), means, covs=0.5 * (covs + covs.mT))
-
-
-def digit_mixture(half: int) -> gl.GaussianMixture:
-    """The mean and covariance of each digit, 8 × 8 in [−1, 1], plus 1e-3 I.
-
-    Fitted to every second image: half 0 is for tuning, half 1 for measuring.
-    """
-    images, labels = load_digits(return_X_y=True)
-    images, labels = images[half::2], labels[half::2]
-    x, labels = torch.from_numpy(images) / 8 - 1, torch.from_numpy(labels)
-    parts = [x[labels == k] for k in range(10)]
-    covs = torch.stack([torch.cov(part.T) for part in parts])
-    return gl.GaussianMixture(
-        torch.tensor([float(len(part)) for part in parts], dtype=torch.float64),
-        torch.stack([part.mean(0) for part in parts]),
-        covs=0.5 * (covs + covs.mT) + 1e-3 * torch.eye(64, dtype=torch.float64),
-    )
-
-
-class Problem:
-    """A mixture, noise to start from, and where the exact flow leads."""
-
-    def __init__(self, mixture: gl.GaussianMixture, points: int, seed: int) -> None:
-        self.mixture = mixture
-        generator = torch.Generator().manual_seed(seed)
-        shape = (points, mixture.means.shape[1])
-        self.noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-        self.calls = 0
-        self.exact = cache(self._exact)
-        self._denoise = mixture.denoiser(STRAIGHT)
-
-    def denoise(self, y: Tensor, tau: Tensor) -> Tensor:
-        """The denoiser on the rectified path, counted."""
-        self.calls += 1
-        return self._denoise(y, tau)
-
-    def model(self, z: Tensor, e: float) -> Tensor:
-        """The same in the peers' coordinates; e = ∞ stands for z = ε itself."""
-        tau = 1.0 if e == math.inf else e / (1 + e)
-        y = z if e == math.inf else z / (1 + e)
-        return self.denoise(y, torch.tensor(tau, dtype=torch.float64))
-
-    def _exact(self, level: float) -> Tensor:
-        """The flow from the level e, at e ε, to the data."""
-        tau = 1.0 if level == math.inf else level / (1 + level)
-        end = 1e-6
-
-        def rate(t: float, flat: np.ndarray) -> np.ndarray:
-            y = torch.from_numpy(flat).reshape(self.noise.shape)
-            d = self._denoise(y, torch.tensor(t, dtype=torch.float64))
-            return ((y - d) / t).numpy().ravel()
-
-        start = (tau * self.noise).numpy().ravel()
-        tight = {"method": "DOP853", "rtol": 1e-9, "atol": 1e-10}
-        y = solve_ivp(rate, (tau, end), start, **tight).y[:, -1]
-        y = torch.from_numpy(y).reshape(self.noise.shape)
-        return self._denoise(y, torch.tensor(end, dtype=torch.float64))
-
-    def jumped(self, tau: float) -> Tensor:
-        """Pure noise carried to τ on the rectified path by the Gaussian's flow."""
-        mean, cov = self.mixture.mean, self.mixture.cov
-        return gl.gaussian_jump(self.noise, STRAIGHT, mean, cov, stop=tau)
-
-
-class Method(NamedTuple):
-    """A row of the table: run(problem, calls, jump) gives (end, exact end)."""
-
-    name: str
-    library: str
-    run: Callable[[Problem, int, float | None], tuple[Tensor, Tensor]]
-
-
-def of_peer(peer: Peer) -> Method:
-    """A peer, started from its own level, or at a level after the jump."""
-
-    def run(problem: Problem, calls: int, jump: float | None) -> tuple[Tensor, Tensor]:
-        ready: Run = peer.ready(calls, math.inf if jump is None else jump)
-        e = ready.start
-        if jump is None:
-            start = problem.noise if e == math.inf else e * problem.noise
-            return ready.go(problem.model, start), problem.exact(e)
-        start = problem.jumped(e / (1 + e)) * (1 + e)
-        return ready.go(problem.model, start), problem.exact(math.inf)
-
-    return Method(peer.name, peer.library, run)
-
-
-Grid = Callable[[int, float], Tensor]
-Sampler = Callable[..., Any]
-
-
-def of_ours(name: str, sampler: Sampler, grid: Grid) -> Method:
-    """A sampler of genflow_lite on the rectified path."""
-
-    def run(problem: Problem, calls: int, jump: float | None) -> tuple[Tensor, Tensor]:
-        ts = grid(calls, 1.0 if jump is None else jump / (1 + jump))
-        start = problem.noise if jump is None else problem.jumped(float(ts[0]))
-        end = gl.last(sampler(problem.denoise, STRAIGHT, start, ts))
-        return end, problem.exact(math.inf)
-
-    return Method(name, "genflow_lite", run)
-
-
-def spaced(spacing: Any, **more: Any) -> Grid:
-    """A grid of genflow_lite for n steps from t on."""
-    return lambda n, t: gl.time_grid(STRAIGHT, n, spacing=spacing, t_max=t, **more)
-
-
-def tuned_to(task: str) -> Grid:
-    """The grid that was tuned to a task's kind, from pure noise or after a jump."""
-    noise, jump = (spaced("adams", shape=s[task]) for s in (SHAPES, JUMP_SHAPES))
-    return lambda n, t: noise(n, t) if t == 1.0 else jump(n, t)
-
-
-def our_methods(task: str) -> list[Method]:
-    """Four that are tuned to nothing, and one that is tuned to this kind of data."""
-
-    def bashforth(*arguments: Any) -> Any:
-        return gl.adams(*arguments, correct=False)
-
-    return [
-        of_ours("Adams–Bashforth-3, uniform", bashforth, spaced("uniform")),
-        of_ours("Adams, uniform", gl.adams, spaced("uniform")),
-        of_ours("DPM-Solver++(2M), Karras", gl.dpmpp_2m, spaced("karras")),
-        of_ours("DPM-Solver++(3M), Karras", gl.dpmpp_3m, spaced("karras")),
-        of_ours(TUNED, gl.adams, tuned_to(task)),
-    ]
-
-
-def transferred(task: str) -> Method:
-    """The same with the grid that was tuned to the other kind of data."""
-    other = next(name for name in SHAPES if name != task)
-    return of_ours("Adams, the other task's grid", gl.adams, tuned_to(other))
 
 
 def error(

@@ -29,7 +29,8 @@ import time
 
 import numpy as np
 import torch
-from samplers import SHAPES, STRAIGHT, Problem, digit_mixture, ring_mixture
+from sampler_methods import SHAPES
+from sampler_problems import STRAIGHT, Problem, digit_mixture, ring_mixture
 from scipy.optimize import minimize
 
 import genflow_lite as gl
