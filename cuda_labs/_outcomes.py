@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,17 +39,20 @@ class Outcome:
     """How one launch ended: "" when it is right.
 
     kind: a finding's kind, "compile", "launch", "values" or "needs"; told: the
-    reason in words; values: the output's bytes where the launch ended well.
+    reason in words; values: the output's bytes where the launch ended well; need: what
+    `needs` said, without its numbers, which depend on the kernel.
     """
 
     kind: str
     told: str = ""
     values: bytes = b""
     profile: Profile | None = None
+    need: str = ""
 
     def same(self, other: Outcome) -> bool:
         """Whether both ended in the same way, wherever in the source."""
-        return (self.kind, self.values) == (other.kind, other.values)
+        mine = self.kind, self.values, self.need
+        return mine == (other.kind, other.values, other.need)
 
 
 def outcomes(
@@ -93,7 +97,8 @@ def _outcome(kernel: Kernel, case: Case, needs: Needs | None, k: int) -> Outcome
         return Outcome("values", f"{case}: {fault}", values, profile)
     reason = needs(profile) if needs else ""
     if reason:
-        return Outcome("needs", f"{case}: {reason}", values, profile)
+        need = re.sub(r"\d+", "", reason)
+        return Outcome("needs", f"{case}: {reason}", values, profile, need)
     return Outcome("", values=values, profile=profile)
 
 

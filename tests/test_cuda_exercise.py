@@ -138,6 +138,23 @@ def test_a_right_result_may_not_do(capsys) -> None:
     assert said == "not yet — hint: neighbours — size 64, grid 2, block 32: 8 sectors"
 
 
+def test_a_hint_for_one_need_is_not_given_for_another(capsys) -> None:
+    def frugal(profile: Profile) -> str:
+        load, store = profile.total("global load"), profile.total("global store")
+        if load.most > 4:
+            return f"a load of {load.most} sectors"
+        return "" if store.requests <= 2 else f"{store.requests} stores"
+
+    apart = "i = (i % STEP) * (64 / STEP) + i / STEP; if (i < n) y[i] = 2.0f * x[i];"
+    again = source("if (i < n) *(volatile float*)&y[i] = 1.0f; " + GOOD)
+    eight = source(apart.replace("STEP", "8"))
+    given = cases(shapes=[(64,)], needs=frugal, hints={"neighbours": eight})
+    more = told(capsys, source(apart.replace("STEP", "16")), given)
+    other = told(capsys, again, given)
+    assert more.startswith("not yet — hint: neighbours — ")
+    assert other == "not yet — size 64, grid 2, block 32: 4 stores"
+
+
 def test_the_arguments_of_a_case_are_not_used_up(capsys) -> None:
     given = cases()
     before = [np.array(case.launch.args[1]) for case in given.cases]
