@@ -21,12 +21,20 @@ import numpy as np
 
 from cuda_labs import nvrtc
 from cuda_labs._gpu_kernel import GpuKernel, all_on_device
-from cuda_labs.arguments import Parameter
+from cuda_labs._launch_values import (
+    Dim,
+    arguments_of,
+    bytes_of,
+    extents_of,
+    order_of,
+    seconds_of,
+)
+from cuda_labs.arguments import Parameter, is_device_array
 from cuda_labs.errors import CompileError, KernelError
 from cuda_labs.sim import launch
 from cuda_labs.sim.profile import Profile
 
-Dim = int | Sequence[int]
+_NEEDED = {"source": "CUDA C", "name": "the name of a kernel"}
 
 
 class Kernel:
@@ -63,12 +71,17 @@ class Kernel:
         arch: str | None = None,
         workers: int = 1,
     ) -> None:
-        if not isinstance(source, str) or not source.strip():
-            raise ValueError("source: CUDA C is needed, got nothing")
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError("name: the kernel's name is needed")
-        if isinstance(options, str):
-            raise TypeError("options: a sequence of strings, got one string")
+        for what, value in (("source", source), ("name", name)):
+            if not isinstance(value, str):
+                raise TypeError(f"{what}: a string, got {type(value).__name__}")
+            if not value.strip():
+                raise ValueError(f"{what}: {_NEEDED[what]} is needed, got nothing")
+        if isinstance(options, str) or not isinstance(options, Sequence):
+            raise TypeError(f"options: a sequence of strings, got {options!r}")
+        if not all(isinstance(option, str) for option in options):
+            raise TypeError(f"options: strings, got {options!r}")
+        if arch is not None and not isinstance(arch, str):
+            raise TypeError(f"arch: a string such as 'sm_90a', got {arch!r}")
         if isinstance(workers, bool) or not isinstance(workers, int):
             raise TypeError(f"workers: an int, got {workers!r}")
         if not 1 <= workers <= 64:
@@ -126,22 +139,19 @@ class Kernel:
         launch beyond the limits of compute capability 9.0, `KernelError` when
         the launch fails; every argument then holds its value from before.
         """
-        args = tuple(args)
-        extents = _extents("grid", grid), _extents("block", block)
-        if isinstance(shared_mem, bool) or not isinstance(
-            shared_mem, (int, np.integer)
-        ):
-            raise TypeError(f"shared_mem: bytes as an int, got {shared_mem!r}")
+        args = arguments_of(args)
+        extents = extents_of("grid", grid), extents_of("block", block)
+        shared = bytes_of(shared_mem)
         if all_on_device(args):
-            self._on_gpu()(*extents, args, int(shared_mem))
+            self._on_gpu()(*extents, args, shared)
             return
         loaded = self._simulated()
         loaded.run(
             *extents,
             args,
-            int(shared_mem),
-            order=_order(order),
-            timeout=_seconds(timeout),
+            shared,
+            order=order_of(order),
+            timeout=seconds_of(timeout),
             workers=self.workers,
         )
 
@@ -162,15 +172,21 @@ class Kernel:
         of bounds, the arguments keep their values from before. Raises for
         arguments and launches that do not fit, as a call does.
         """
-        extents = _extents("grid", grid), _extents("block", block)
+        args = arguments_of(args)
+        extents = extents_of("grid", grid), extents_of("block", block)
+        shared, limit = bytes_of(shared_mem), seconds_of(timeout)
+        if any(is_device_array(a) for a in args):
+            raise TypeError(
+                "args: a profile is made by the simulator; pass NumPy arrays"
+            )
         loaded = self._simulated("profile")
         try:
             reply = loaded.run(
                 *extents,
-                tuple(args),
-                shared_mem,
-                order=_order(order),
-                timeout=_seconds(timeout),
+                args,
+                shared,
+                order=order_of(order),
+                timeout=limit,
             )
         except KernelError as error:
             return Profile.of_failure(error, self.source)
@@ -217,28 +233,3 @@ class Kernel:
                 self.source, self.name, self.options, self.arch, parameters
             )
         return self._gpu
-
-
-def _extents(name: str, value: Dim) -> tuple[int, int, int]:
-    extents = tuple(value) if isinstance(value, Sequence) else (value,)
-    whole = all(
-        isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in extents
-    )
-    if not whole or not 1 <= len(extents) <= 3:
-        raise TypeError(f"{name}: one to three integers, got {value!r}")
-    x, y, z = (*(int(v) for v in extents), 1, 1)[:3]
-    return x, y, z
-
-
-def _seconds(timeout: float) -> float:
-    if not 0 < timeout <= 86400:
-        raise ValueError(f"timeout: seconds, more than 0, got {timeout}")
-    return float(timeout)
-
-
-def _order(order: str | int) -> int:
-    if order in ("forward", "reversed"):
-        return int(order == "reversed")
-    if isinstance(order, int) and not isinstance(order, bool) and order >= 2:
-        return order % 2**63
-    raise ValueError(f"order: 'forward', 'reversed' or a seed from 2, got {order!r}")

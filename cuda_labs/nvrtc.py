@@ -131,6 +131,8 @@ def build(
     Raises `CompilerMissing` without NVRTC, `CompileError` with the compiler's
     log when the source is rejected, ValueError for an unusable arch.
     """
+    if not isinstance(arch, str):
+        raise TypeError(f"arch: a string such as 'sm_90', got {arch!r}")
     if not re.fullmatch(r"sm_\d{2,3}[af]?", arch):
         raise ValueError(f"arch: such as 'sm_90', got {arch!r}")
     version()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -23,6 +24,9 @@ extern "C" __global__ void copy(const float* x, float* y, int n) {
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i < n) y[i] = x[i];
 }"""
+
+
+ANY: Any = Kernel  # for arguments that a type checker refuses, too
 
 
 def copy(**kwargs) -> Kernel:
@@ -505,15 +509,70 @@ def test_without_a_compiler_the_error_names_one_command(
 @pytest.mark.parametrize(
     ("make", "error"),
     [
-        (lambda: Kernel("", "f"), ValueError),
-        (lambda: Kernel(COPY, ""), ValueError),
-        (lambda: Kernel(COPY, "copy", options="-DA"), TypeError),
-        (lambda: Kernel(COPY, "copy", options=["-O0"]).parameters, ValueError),
+        (lambda: Kernel("", "f"), ValueError("source: CUDA C")),
+        (lambda: ANY(b"f", "f"), TypeError("source: .* bytes")),
+        (lambda: Kernel(COPY, ""), ValueError("name: the name")),
+        (lambda: ANY(COPY, None), TypeError("name: .* NoneType")),
+        (lambda: Kernel(COPY, "copy", options="-DA"), TypeError("options: .*-DA")),
+        (lambda: ANY(COPY, "copy", options=5), TypeError("options")),
+        (lambda: ANY(COPY, "copy", options=[5]), TypeError("options: strings")),
+        (
+            lambda: Kernel(COPY, "copy", options=["-O0"]).parameters,
+            ValueError("options: only -D and -U"),
+        ),
+        (lambda: ANY(COPY, "copy", arch=90), TypeError("arch: .* 90")),
+        (lambda: ANY(COPY, "copy").compile(arch=90), TypeError("arch: .* 90")),
+        (lambda: copy().compile("sm_9"), ValueError("arch: .*'sm_9'")),
     ],
 )
-def test_kernels_that_cannot_be(make: Callable[[], object], error) -> None:
-    with pytest.raises(error):
+def test_kernels_that_cannot_be(make: Callable[[], object], error: Exception) -> None:
+    with pytest.raises(type(error), match=str(error)):
         make()
+
+
+class OnDevice:
+    """An array of a GPU, as far as a launch looks at it here."""
+
+    __cuda_array_interface__: ClassVar[dict[str, object]] = {}
+    dtype, ndim = np.dtype(np.float32), 1
+
+
+@pytest.mark.parametrize("way", ["__call__", "profile"])
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"args": 5}, TypeError("args: a tuple of arguments, got int")),
+        ({"args": None}, TypeError("args: .* NoneType")),
+        ({"args": X}, TypeError("args: .* ndarray")),
+        ({"shared_mem": 1.5}, TypeError("shared_mem: bytes as an int, got 1.5")),
+        ({"shared_mem": None}, TypeError("shared_mem: .* None")),
+        ({"shared_mem": True}, TypeError("shared_mem: .* True")),
+        ({"shared_mem": -1}, ValueError("shared_mem: from 0 to 232448")),
+        ({"timeout": "5"}, TypeError("timeout: seconds as a number, got '5'")),
+        ({"timeout": None}, TypeError("timeout: .* None")),
+        ({"timeout": True}, TypeError("timeout: .* True")),
+        ({"timeout": 0}, ValueError("timeout: .* more than 0 .* got 0")),
+        ({"timeout": float("nan")}, ValueError("timeout: .* got nan")),
+        ({"timeout": 1e9}, ValueError("timeout: .* at most 86400")),
+        ({"order": 1}, ValueError("order: .* got 1")),
+        ({"order": True}, ValueError("order: .* got True")),
+        ({"grid": ()}, TypeError("grid: one to three integers, got ()")),
+        ({"grid": np.array([1, 1])}, TypeError("grid")),
+        ({"block": "32"}, TypeError("block: .* '32'")),
+    ],
+    ids=lambda v: str(v)[:40],
+)
+def test_what_a_call_and_a_profile_refuse(way: str, changed: dict, error) -> None:
+    given = {"grid": 1, "block": 8, "args": (X, X, np.int32(8))} | changed
+    with pytest.raises(type(error), match=str(error).replace("()", r"\(\)")):
+        getattr(copy(), way)(**given)
+
+
+def test_a_profile_takes_no_arrays_of_a_gpu() -> None:
+    with pytest.raises(TypeError, match=r"args: .* simulator; pass NumPy arrays"):
+        copy().profile(1, 8, (X, OnDevice(), np.int32(8)))
+    with pytest.raises(TypeError, match="NumPy and CuPy arrays in one launch"):
+        copy()(1, 8, (X, OnDevice(), np.int32(8)))
 
 
 def test_compile_through_the_kernel_object() -> None:

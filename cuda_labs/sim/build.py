@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cuda_labs.errors import CompileError, CompilerMissing, Unsupported
-from cuda_labs.sim import elf
+from cuda_labs.sim import bounded, elf
 from cuda_labs.sim import flags as flags_
 from cuda_labs.sim.source import (
     BOUND_PREFIX,
@@ -175,17 +175,10 @@ def _cached(
     os.close(handle)
     partial = Path(name)
     try:
-        done = subprocess.run(
-            [*tool.command, *flags, "-o", name],
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=COMPILER_SECONDS,
-            check=False,
-        )
-        if done.returncode:
-            log = done.stderr.strip()
-            raise CompileError(_first_error(log), log)
+        command = [*tool.command, *flags, "-o", name]
+        status, log = bounded.run(command, text, seconds=COMPILER_SECONDS)
+        if status:
+            raise CompileError(_first_error(log.strip()), log.strip())
         partial.chmod(0o700)
         partial.replace(path)
     except subprocess.TimeoutExpired:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cuda_labs import arguments as args_
 from cuda_labs.arguments import Parameter
-from cuda_labs.sim import build, elf, process, report
+from cuda_labs.sim import build, elf, process, report, wire
 from cuda_labs.sim.layout import (
     ALIGN,
     GUARD,
@@ -67,7 +67,7 @@ class Loaded:
         order: int,
         timeout: float,
         workers: int = 1,
-    ) -> process.Reply:
+    ) -> wire.Reply:
         """Check, copy, run and copy back; `KernelError` leaves all as it was.
 
         workers: processes that share the blocks, where these are independent.
@@ -83,7 +83,7 @@ class Loaded:
             check_launch(grid, block, shared_mem, self.built.static_shared, self._bound)
             regions = regions_of(args)
             placed, values_at, device_at, size = self._place(regions)
-            helper.reserve(size)
+            helper, number = self._load(size)
             buffers = [(r.at, r.end - r.start) for r in regions]
             runs = [False]
             if self.flavour == "profile":
@@ -111,7 +111,7 @@ class Loaded:
                         learn=learn,
                         workers=workers if self.divisible else 1,
                     )
-                except process.Died as death:
+                except wire.Died as death:
                     _emit(helper.printed(death.status))
                     raise report.explain(
                         death, self.built, args, placed, timeout, shared_mem
@@ -128,21 +128,21 @@ class Loaded:
             ]
             return reply._replace(arrays=arrays)
 
-    def _load(self) -> tuple[process.Process, int]:
-        helper = process.current()
+    def _load(self, size: int = wire.FIRST_FREE) -> tuple[process.Process, int]:
+        helper = process.current(size)
         if self._where is None or self._where[0] is not helper:
             number, bound, table = helper.load(self.built.path, self.built.image)
             self._bound = bound
             self._where = (helper, number)
             self._parameters = tuple(
                 Parameter(p != b"\0", b.decode(), bool(c), w, lanes, size)
-                for p, b, c, _, w, lanes, size in process.PARAMETER.iter_unpack(table)
+                for p, b, c, _, w, lanes, size in wire.PARAMETER.iter_unpack(table)
             )
         return self._where
 
     def _place(self, regions: list[Region]) -> tuple[dict[int, int], int, int, int]:
         """Offsets of each array argument, of the values, of the variables."""
-        at = process.FIRST_FREE
+        at = wire.FIRST_FREE
         placed: dict[int, int] = {}
         for region in regions:
             at = (at + GUARD + ALIGN - 1) // ALIGN * ALIGN + region.phase
@@ -165,7 +165,6 @@ class Loaded:
         values_at: int,
     ) -> list[tuple[int, bool]]:
         assert self._parameters is not None
-        assert helper.memory is not None
         table: list[tuple[int, bool]] = []
         at = values_at
         for i, (parameter, value) in enumerate(
@@ -177,7 +176,7 @@ class Loaded:
                     _window(helper, placed[i], value.nbytes)[:] = raw(value)
             else:
                 data = args_.value_bytes(parameter, value)
-                helper.memory[at : at + len(data)] = data
+                helper.arena.memory[at : at + len(data)] = data
                 table.append((at, False))
                 at += (parameter.size + 15) // 16 * 16
         return table
@@ -218,8 +217,7 @@ class Loaded:
 
 
 def _window(helper: process.Process, at: int, size: int) -> np.ndarray[Any, Any]:
-    assert helper.memory is not None
-    return np.frombuffer(helper.memory, np.uint8, size, at)
+    return np.frombuffer(helper.arena.memory, np.uint8, size, at)
 
 
 def _emit(text: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import mmap
 import os
 import signal
 import socket
@@ -18,116 +17,83 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
-from typing import NamedTuple
 
-from cuda_labs.errors import CompileError
-from cuda_labs.sim import build
+from cuda_labs.errors import CompileError, KernelError
+from cuda_labs.sim import build, wire
+from cuda_labs.sim.arena import FULL, IN_MEMORY, Arena
 from cuda_labs.sim.elf import Image
 
-PRINT_AT, PRINT_MAX = 4096, 1 << 20
-FIRST_FREE = PRINT_AT + PRINT_MAX
 GRACE = 5.0
-
-_HEAD = struct.Struct("<II")
-_LOADED = struct.Struct("<III")
-_STATUS = struct.Struct("<4i5Q6IiI4Q2048s")
-_LAUNCH = struct.Struct("<QQd4I3I3I6I")
-_LOAD = struct.Struct("<5Q")
-_REPLY = struct.Struct("<IIQII")
-COUNTER = struct.Struct("<II8Q")
-FOUND = struct.Struct("<4I3I2I3IQ")
-PARAMETER = struct.Struct("<ccBBiii")
-_FAILED = 0xFFFFFFFF
-_SIGNAL_OUTCOME, _DEADLINE_OUTCOME, _FINDING_OUTCOME = 4, 5, 3
 
 lock = threading.RLock()
 _current: list[Process] = []
 
 
-class Status(NamedTuple):
-    """The status page: how far a launch came, and why it ended."""
-
-    outcome: int
-    kind: int
-    line: int
-    bytes: int
-    pc: tuple[int, ...]
-    address: int
-    block: tuple[int, int, int]
-    thread: tuple[int, int, int]
-    signal: int
-    printed: int
-    arena: int
-    image: int
-    stack: int
-    dynamic: int
-    text: str
-
-
-class Reply(NamedTuple):
-    """A launch that ended well; the rest is empty unless it was profiled."""
-
-    status: Status
-    counters: bytes
-    found: bytes
-    footprint: int
-    again: bool
-    arrays: list[tuple[int, int, int, int]]
-
-
-class Died(Exception):
-    """The process ended during a launch; `status` says how far it came."""
-
-    def __init__(self, status: Status, late: bool) -> None:
-        super().__init__("the helper process ended")
-        self.status = status
-        self.late = late
-
-
 class Process:
     """A running helper: start, load, launch."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str | None = None, size: int = wire.FIRST_FREE) -> None:
+        """Start, with a shared file of `size` bytes in `folder`.
+
+        Raises OSError when the file does not fit there.
+        """
         self.owner = os.getpid()
-        folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (kept open)
-        self.size = 0
-        self.memory: mmap.mmap | None = None
-        self.reserve(FIRST_FREE)
+        self.arena = Arena(folder, size)
         ours, theirs = socket.socketpair()
         with theirs:
             self._child = subprocess.Popen(
-                [str(build.host()), str(self._file.fileno())],
+                [str(build.host()), str(self.arena.fileno)],
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=subprocess.DEVNULL,
-                pass_fds=(self._file.fileno(),),
+                pass_fds=(self.arena.fileno,),
             )
         self._socket = ours
 
-    def reserve(self, size: int) -> None:
-        """Make the shared file at least `size` bytes long."""
-        if size <= self.size:
-            return
-        self.size = 1 << (size - 1).bit_length()
-        os.ftruncate(self._file.fileno(), self.size)
-        self.memory = mmap.mmap(self._file.fileno(), self.size)
-
     def load(self, path: Path, image: Image) -> tuple[int, int, bytes]:
-        """Load a compiled kernel: number, threads that it allows, parameters."""
+        """Load a compiled kernel: number, threads that it allows, parameters.
+
+        Raises `CompileError` for a function that the simulator lacks, `KernelError`
+        when the process ends, as an initialiser of a variable may bring about.
+        """
+        try:
+            return self._load(path, image)
+        except TimeoutError:
+            self.close()
+            raise KernelError(
+                "deadline", f"an initialiser ran for more than {GRACE:g} s"
+            ) from None
+        except (ConnectionError, EOFError):
+            self.close()
+            raise KernelError(
+                "crash",
+                "the helper process ended while it loaded the kernel: an "
+                "initialiser of a variable failed",
+            ) from None
+        except CompileError:
+            raise
+        except BaseException:  # Ctrl-C: half an answer is still to come
+            self.close()
+            raise
+
+    def _load(self, path: Path, image: Image) -> tuple[int, int, bytes]:
         variables = [*image.shared, *image.device]
         low, high = image.data
-        request = _LOAD.pack(low, high, image.size, len(variables), len(image.shared))
+        request = wire.LOAD.pack(
+            low, high, image.size, len(variables), len(image.shared)
+        )
         for v in variables:
             request += struct.pack("<QQ", v.offset, v.size)
         self._socket.settimeout(GRACE)
         self._send(1, request + bytes(path) + b"\0")
-        number, count, bound = _LOADED.unpack(self._receive(_LOADED.size))
-        if number == _FAILED:
+        number, count, bound = wire.LOADED.unpack(self._receive(wire.LOADED.size))
+        if number == wire.FAILED:
             text = self._receive(count).decode(errors="replace")
-            name = text.rpartition("undefined symbol: ")[2]
-            raise CompileError(f"the simulator does not have {name}")
-        return number, bound, self._receive(count * PARAMETER.size)
+            _, missing, name = text.rpartition("undefined symbol: ")
+            if missing:
+                raise CompileError(f"the simulator does not have {name}")
+            raise CompileError(f"the compiled kernel cannot be loaded: {text}")
+        return number, bound, self._receive(count * wire.PARAMETER.size)
 
     def launch(
         self,
@@ -146,7 +112,7 @@ class Process:
         deadline: float,
         learn: bool = False,
         workers: int = 1,
-    ) -> Reply:
+    ) -> wire.Reply:
         """Run one launch to its end. Raises `Died` when the process ends."""
         fields = [*arguments, *buffers]
         fields += [(v.offset, v.size) for v in image.shared]
@@ -154,8 +120,8 @@ class Process:
         for v in image.device:
             fields += [(v.offset, v.size), (at, v.size)]
             at += (v.size + 15) // 16 * 16
-        head = _LAUNCH.pack(
-            self.size,
+        head = wire.LAUNCH.pack(
+            self.arena.size,
             order,
             deadline,
             number,
@@ -176,13 +142,13 @@ class Process:
         late = False
         try:
             self._send(2, head + struct.pack(f"<{len(flat)}Q", *flat))
-            counters, found, footprint, again, _ = _REPLY.unpack(
-                self._receive(_REPLY.size)
+            counters, found, footprint, again, _ = wire.REPLY.unpack(
+                self._receive(wire.REPLY.size)
             )
-            return Reply(
+            return wire.Reply(
                 self.status(),
-                self._receive(counters * COUNTER.size),
-                self._receive(found * FOUND.size),
+                self._receive(counters * wire.COUNTER.size),
+                self._receive(found * wire.FOUND.size),
                 footprint,
                 bool(again),
                 [],
@@ -192,22 +158,19 @@ class Process:
         except (ConnectionError, EOFError):
             pass
         self.close()
-        raise Died(self.status(), late)
+        raise wire.Died(self.status(), late)
 
-    def status(self) -> Status:
+    def status(self) -> wire.Status:
         """The status page as it stands."""
-        assert self.memory is not None
-        f = _STATUS.unpack_from(self.memory, 0)
-        text = f[21].split(b"\0", 1)[0].decode(errors="replace")
-        block, thread = (f[9], f[10], f[11]), (f[12], f[13], f[14])
-        head, tail = f[:4], f[15:21]
-        return Status._make((*head, f[4:8], f[8], block, thread, *tail, text))
+        return wire.status(self.arena.head)
 
-    def printed(self, status: Status) -> str:
+    def printed(self, status: wire.Status) -> str:
         """What the launch printed."""
-        assert self.memory is not None
-        end = PRINT_AT + min(status.printed, PRINT_MAX)
-        return self.memory[PRINT_AT:end].decode(errors="replace")
+        return wire.printed(self.arena.head, status)
+
+    def has_ended(self) -> bool:
+        """Whether the process is gone: killed by the system, or by its user."""
+        return self._child.poll() is not None
 
     def close(self) -> None:
         """End the process now."""
@@ -220,9 +183,10 @@ class Process:
             if self._child.poll() is None:
                 self._child.send_signal(signal.SIGKILL)
         self._child.wait()
+        self.arena.release()
 
     def _send(self, operation: int, payload: bytes) -> None:
-        self._socket.sendall(_HEAD.pack(operation, len(payload)) + payload)
+        self._socket.sendall(wire.HEAD.pack(operation, len(payload)) + payload)
 
     def _receive(self, size: int) -> bytes:
         parts = b""
@@ -234,13 +198,35 @@ class Process:
         return parts
 
 
-def current() -> Process:
-    """The running helper of this process, started when there is none."""
+def current(size: int = wire.FIRST_FREE) -> Process:
+    """The running helper of this process, with room for `size` bytes.
+
+    Started when there is none, or when it has ended since the last launch; it gets
+    a file on the disk when the one in memory cannot grow (a container's /dev/shm
+    often holds 64 MB). Raises MemoryError when neither has room.
+    """
     if _current and _current[0].owner != os.getpid():
         _current.clear()  # forked: the helper belongs to the parent
-    if not _current:
-        _current.append(Process())
-    return _current[0]
+    if _current and _current[0].has_ended():
+        _current[0].close()
+    if _current:
+        try:
+            _current[0].arena.reserve(size)
+            return _current[0]
+        except OSError:
+            _current[0].close()
+    folders = [IN_MEMORY] if os.access(IN_MEMORY, os.W_OK) else []
+    for folder in (*folders, None):
+        try:
+            _current.append(Process(folder, size))
+            return _current[0]
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+    raise MemoryError(
+        f"args: {size:,} bytes are needed for copies of the arrays, and neither "
+        f"{IN_MEMORY} nor {tempfile.gettempdir()} has room for them"
+    )
 
 
 @atexit.register

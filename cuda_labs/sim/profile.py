@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cuda_labs.errors import KernelError
-from cuda_labs.sim import build, display, elf, process
+from cuda_labs.sim import build, display, elf, wire
 
 KINDS = {
     0: "global load",
@@ -164,7 +164,7 @@ class Profile:
     @classmethod
     def of_reply(
         cls,
-        reply: process.Reply,
+        reply: wire.Reply,
         built: build.Built,
         source: str,
     ) -> Profile:
@@ -175,14 +175,14 @@ class Profile:
             return place - _LINE_FLAG if place >= _LINE_FLAG else line_at(place)
 
         lines: dict[int, Line] = {}
-        for place, kind, *counts in process.COUNTER.iter_unpack(reply.counters):
+        for place, kind, *counts in wire.COUNTER.iter_unpack(reply.counters):
             requests, lanes, sectors, ideal, waves, least, size, most = counts
             access = Access(requests, lanes, sectors, ideal, waves, least, size, most)
             at = lines.setdefault(line(place), Line()).access
             at.setdefault(KINDS[kind], Access()).add(access)
         found = [
             _finding(f, line, built, reply.arrays)
-            for f in process.FOUND.iter_unpack(reply.found)
+            for f in wire.FOUND.iter_unpack(reply.found)
         ]
         errors = tuple(f for f in found if f.kind in _ERRORS)
         notes = tuple(f for f in found if f.kind not in _ERRORS)
@@ -237,7 +237,7 @@ def _ratio(a: int, b: int) -> float:
     return a / b if b else 0.0
 
 
-def _bytes(reply: process.Reply) -> int:
+def _bytes(reply: wire.Reply) -> int:
     return 32 * reply.footprint
 
 

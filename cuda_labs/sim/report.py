@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cuda_labs.errors import KernelError
-from cuda_labs.sim import build, elf, process
+from cuda_labs.sim import build, elf, wire
 from cuda_labs.sim.display import counted
 
 _KINDS = {
@@ -36,7 +36,7 @@ _WHOLE_BLOCK = {5, 6}
 
 
 def explain(
-    death: process.Died,
+    death: wire.Died,
     built: build.Built,
     args: tuple[Any, ...],
     placed: dict[int, int],
@@ -64,7 +64,7 @@ def explain(
     return KernelError(kind, message, line, status.block, status.thread)
 
 
-def _signal(status: process.Status) -> tuple[str, str]:
+def _signal(status: wire.Status) -> tuple[str, str]:
     number = status.signal
     if number == signal.SIGFPE:
         return "division", "integer division by zero, or of the least integer by -1"
@@ -83,7 +83,7 @@ def _signal(status: process.Status) -> tuple[str, str]:
 
 
 def _finding(
-    status: process.Status,
+    status: wire.Status,
     built: build.Built,
     args: tuple[Any, ...],
     placed: dict[int, int],
@@ -120,7 +120,7 @@ def _finding(
 
 
 def _place(
-    status: process.Status,
+    status: wire.Status,
     built: build.Built,
     args: tuple[Any, ...],
     placed: dict[int, int],
