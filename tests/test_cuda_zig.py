@@ -15,7 +15,8 @@ CHOSEN = {
     "test_cuda_ladders.py": "is_right and checked and (matmul or scan)",
     "test_cuda_async.py": "arrive or nothing or buffered or group",
     "test_cuda_workers.py": "bits or lowest",
-    "test_cuda_profile.py": "strided or nested or break or lock or later or shadow",
+    "test_cuda_profile.py": "strided or nested or break or later",
+    "test_cuda_findings.py": "lock or shadow",
     "test_cuda_errors.py": "recursion or silent or over_an_end",
 }
 
