@@ -184,21 +184,25 @@ def test_every_picture_is_described(name):
         assert len(alt) > 20, f"a picture's alt text is {alt!r}"
 
 
+def numbered(name: str) -> list[str]:
+    """The numbers of the captions that stand under a notebook's pictures."""
+    captions = re.findall(r"^\*\*Figure (\S+)\.\*\*", prose(name), re.MULTILINE)
+    return [str(caption) for caption in captions]
+
+
 @every_notebook
 def test_every_picture_has_a_caption_and_captions_count_up(name):
-    captions = []
     stored = NOTEBOOKS[name]["cells"]
     for index, cell in enumerate(stored):
         if cell["cell_type"] == "markdown":
-            source = joined(cell["source"])
-            captions += re.findall(r"^\*\*Figure (\S+)\.\*\*", source, re.MULTILINE)
             continue
         for html in outputs(cell, "text/html"):
             found = re.search(r"<figcaption[^>]*>(.*?)</figcaption>", html, re.DOTALL)
             if found:
                 words = re.sub(r"<[^>]*>", "", found.group(1)).strip()
                 assert len(words) > 40, f"cell {index}: the caption is {words!r}"
-                captions += re.findall(r"^Figure (\S+)\. ", words)
+                # Pictures are numbered; an explorer is named by what it shows.
+                assert not words.startswith("Figure"), f"cell {index}: {words!r}"
         plain = [o.get("data", {}) for o in cell["outputs"]]
         if any("image/png" in d and "text/html" not in d for d in plain):
             after = (
@@ -206,7 +210,27 @@ def test_every_picture_has_a_caption_and_captions_count_up(name):
             )
             assert after.startswith("**Figure "), f"no caption after cell {index}"
     number = CHAPTERS.get(name, {}).get("number", name[0].upper())
+    captions = numbered(name)
     assert captions == [f"{number}.{i}" for i in range(1, len(captions) + 1)]
+
+
+def test_every_figure_that_the_text_names_exists():
+    there = {number for name in NOTEBOOKS for number in numbered(name)}
+    number = r"(?:[A-Z]|\d+)\.\d+"
+    lists = re.compile(
+        rf"\b[Ff]ig(?:ure|\.)s?\s+({number}(?:\s+(?:and|to)\s+{number})*)"
+    )
+    texts = {path.name: path.read_text("utf-8") for path in BOOK.glob("*.md")}
+    for name, notebook in NOTEBOOKS.items():
+        texts[name] = "\n\n".join(joined(c["source"]) for c in notebook["cells"])
+    missing = [
+        f"{name}: {match.group()}"
+        for name, text in texts.items()
+        for match in lists.finditer(text)
+        if not set(re.findall(number, match.group(1))) <= there
+    ]
+    assert len(there) > 30
+    assert not missing
 
 
 # Claims and checks
