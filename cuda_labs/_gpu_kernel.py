@@ -11,6 +11,7 @@ import numpy as np
 
 from cuda_labs import arguments, nvrtc
 from cuda_labs.arguments import Parameter
+from cuda_labs.errors import CompilerMissing
 
 Extents = tuple[int, int, int]
 
@@ -58,8 +59,13 @@ def all_on_device(args: Sequence[Any]) -> bool:
 
 def _function(source: str, name: str, options: Sequence[str], arch: str | None) -> Any:
     """CuPy's function; compiled here when it is for one architecture alone."""
-    import cupy  # pyright: ignore[reportMissingImports]
-
+    try:
+        import cupy  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise CompilerMissing(
+            "arrays of a GPU need CuPy, which is not installed: pip install "
+            "cupy-cuda13x (NumPy arrays go to the simulator)"
+        ) from error
     if arch is None:
         folders = (f"-I{path}" for path in nvrtc.include_paths())
         module = cupy.RawModule(

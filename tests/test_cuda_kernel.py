@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cuda_labs import CompileError, Kernel, KernelError, check, reference
+from cuda_labs import (
+    CompileError,
+    CompilerMissing,
+    Kernel,
+    KernelError,
+    check,
+    reference,
+)
 from cuda_labs.sim import build, process
 
 KERNELS = Path(build.__file__).parent.parent / "kernels"
@@ -566,6 +574,22 @@ def test_what_a_call_and_a_profile_refuse(way: str, changed: dict, error) -> Non
     given = {"grid": 1, "block": 8, "args": (X, X, np.int32(8))} | changed
     with pytest.raises(type(error), match=str(error).replace("()", r"\(\)")):
         getattr(copy(), way)(**given)
+
+
+def test_without_cupy_the_error_names_one_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(CompilerMissing, match="pip install cupy-cuda13x"):
+        copy()(1, 8, (OnDevice(), OnDevice(), np.int32(8)))
+
+
+def test_on_another_system_the_simulator_says_that_it_needs_linux(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(CompileError, match="runs on Linux, this is darwin"):
+        copy()(1, 8, (X, X, np.int32(8)))
 
 
 def test_a_profile_takes_no_arrays_of_a_gpu() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cuda_labs import arguments as args_
 from cuda_labs.arguments import Parameter
+from cuda_labs.errors import CompileError
 from cuda_labs.sim import build, elf, process, report, wire
 from cuda_labs.sim.layout import (
     ALIGN,
@@ -39,6 +40,11 @@ class Loaded:
         options: tuple[str, ...],
         device: dict[str, np.ndarray[Any, Any]],
     ) -> None:
+        if not sys.platform.startswith("linux"):
+            raise CompileError(
+                f"the simulator runs on Linux, this is {sys.platform}: use a Linux "
+                "container, or arrays of a GPU"
+            )
         self.flavour = flavour
         self.built = build.kernel(source, name, flavour, options)
         self.device = device
