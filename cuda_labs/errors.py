@@ -20,8 +20,8 @@ class Unsupported(CompileError):
 
     def __init__(self, construct: str, line: int) -> None:
         super().__init__(
-            f"line {line}: {construct} cannot run on the simulator; "
-            "the kernel still compiles with Kernel.compile and runs on a GPU"
+            f"line {line}: the simulator does not have {construct}; "
+            "Kernel.compile tells whether NVIDIA's compiler does"
         )
         self.construct = construct
         self.line = line

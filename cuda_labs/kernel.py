@@ -86,7 +86,7 @@ class Kernel:
             raise TypeError(f"workers: an int, got {workers!r}")
         if not 1 <= workers <= 64:
             raise ValueError(f"workers: from 1 to 64, got {workers}")
-        self.source = source
+        self.source = source.removeprefix("\ufeff")
         self.name = name
         self.checked = checked
         self.options = tuple(options)
@@ -102,7 +102,7 @@ class Kernel:
     ) -> Kernel:
         """The kernel `name` of a file; by default named like the file's folder."""
         path = Path(path)
-        return cls(path.read_text(), name or path.parent.name, **kwargs)
+        return cls(path.read_text(encoding="utf-8"), name or path.parent.name, **kwargs)
 
     def __repr__(self) -> str:
         lines = self.source.count("\n") + 1

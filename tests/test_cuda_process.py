@@ -254,6 +254,51 @@ def test_a_compiler_has_bounds_of_memory_and_of_its_own_time() -> None:
     assert bounded.run([*python, tell], "", seconds=7) == (0, "8\n")
 
 
+def test_what_a_compiler_reads_and_says_is_utf8(tmp_path: Path) -> None:
+    # Whatever the locale is: comments hold formulas, and g++ quotes with ‘’.
+    script = "import sys; sys.stderr.buffer.write(sys.stdin.buffer.read())"
+    program = (
+        "import sys; from cuda_labs.sim import bounded; text = chr(960) + chr(8594)\n"
+        f"said = bounded.run([sys.executable, '-c', {script!r}], text, seconds=20)\n"
+        "assert said == (0, text), ascii(said)"
+    )
+    plain = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **plain},
+        cwd=Path(__file__).parents[1],
+        check=True,
+    )
+    path = tmp_path / "fill.cu"
+    path.write_bytes(b"\xef\xbb\xbf" + ("// π\r\n" + FILL).encode())
+    x = np.zeros(4, N)
+    Kernel.from_file(path, "fill")(1, 4, (x, N(3)))
+    assert x.tolist() == [3] * 4
+
+
+def test_where_compiled_kernels_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = build.cache_folder.__wrapped__
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("CUDA_LABS_CACHE", raising=False)
+    assert folder() == tmp_path / ".cache" / "cuda_labs"
+    assert folder().stat().st_mode & 0o777 == 0o700
+    folder().chmod(0o777)  # where others can write, nothing is executed
+    assert folder() != tmp_path / ".cache" / "cuda_labs"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_LABS_CACHE", "here")  # good after a change of folder
+    assert folder() == tmp_path / "here"
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("CUDA_LABS_CACHE")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert folder().name.startswith("cuda_labs-")
+
+
 def test_templates_without_an_end_are_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -214,15 +214,15 @@ def cache_folder() -> Path:
     """A folder that only this user can write: objects in it are executed."""
     asked = os.environ.get("CUDA_LABS_CACHE")
     home = os.environ.get("XDG_CACHE_HOME")
-    base = Path(home) if home else Path.home() / ".cache"
-    folder = Path(asked) if asked else base / "cuda_labs"
     try:
+        base = Path(home) if home else Path.home() / ".cache"
+        folder = (Path(asked) if asked else base / "cuda_labs").absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         stat = folder.stat()
         private = stat.st_uid == os.getuid() and not stat.st_mode & 0o022
         if private and os.access(folder, os.W_OK | os.X_OK):
             return folder
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: a user without a home
         pass
     return Path(tempfile.mkdtemp(prefix="cuda_labs-"))
 
