@@ -35,7 +35,8 @@ from cuda_labs.sim.source import (
 FOLDER = Path(__file__).parent
 PARTS = shlex.split(
     "host.cpp workers.cpp scheduler.cpp warp.cpp memory.cpp async.cpp faults.cpp "
-    "profile.cpp requests.cpp loops.cpp races.cpp global_races.cpp"
+    "profile.cpp requests.cpp points.cpp loops.cpp clocks.cpp "
+    "conflicts.cpp races.cpp global_races.cpp"
 )
 SOURCE_NAME = "kernel.cu"
 COMPILER_SECONDS = 60.0

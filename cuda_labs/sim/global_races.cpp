@@ -122,13 +122,13 @@ static inline __attribute__((always_inline)) bool conflict(const Touch &old,
                                                            bool atomic) {
   if (old.block <= base || !(old.mask & mask)) return false;
   if (atomic && old.atomic) return false;
-  if (old.block == races_block_number())
-    return !races_ordered(old.thread, old.time);
+  if (old.block == race_block)
+    return !clocks_ordered(old.thread, old.time);
   return !known(old);
 }
 
 static uint32_t other_block(const Touch &t) {
-  return t.block == races_block_number() ? 0 : t.block - base;
+  return t.block == race_block ? 0 : t.block - base;
 }
 
 static void keep(Touch (&slot)[2], const Touch &t) {
@@ -146,12 +146,12 @@ static void keep(Touch (&slot)[2], const Touch &t) {
   slot[slot[0].time > slot[1].time] = t;
 }
 
-void global_access(uintptr_t a, size_t bytes, bool write, int order,
-                   uint32_t place) {
-  uint64_t off = a - (uintptr_t)arena, end = off + bytes;
-  bool atomic = order != PLAIN, reported = false, waiting = false;
-  uint32_t time = races_tick();
-  if (write && !atomic) stored[current] = time;
+static __attribute__((noinline)) void global_granules(uint64_t off, size_t bytes,
+                                                      bool write, bool atomic,
+                                                      uint32_t place) {
+  uint64_t end = off + bytes;
+  uintptr_t at = (uintptr_t)arena + off;
+  bool reported = false, waiting = false;
   for (uint64_t g = off / GRANULE * GRANULE; g < end; g += GRANULE) {
     uint64_t low = g > off ? g : off, high = g + GRANULE < end ? g + GRANULE : end;
     uint8_t mask = (uint8_t)(((1u << (high - low)) - 1) << (low - g));
@@ -160,23 +160,45 @@ void global_access(uintptr_t a, size_t bytes, bool write, int order,
     for (const Touch &w : c->writer) {
       if (reported || waiting || !conflict(w, mask, atomic)) continue;
       waiting = races_found(w.place, w.thread, 1 + 2 * w.atomic,
-                            (2ull << 40) + low, a, bytes, write + 2 * atomic,
+                            (2ull << 40) + low, at, bytes, write + 2 * atomic,
                             place, other_block(w));
       reported = !waiting;
     }
     if (write)
       for (const Touch &r : c->reader) {
         if (reported || !conflict(r, mask, atomic)) continue;
-        races_found(r.place, r.thread, 2 * r.atomic, (2ull << 40) + low, a,
+        races_found(r.place, r.thread, 2 * r.atomic, (2ull << 40) + low, at,
                     bytes, 1 + 2 * atomic, place, other_block(r));
         reported = true;
       }
-    Touch now = {time, races_block_number(), place, (uint16_t)current, mask,
+    Touch now = {race_time, race_block, place, (uint16_t)current, mask,
                  atomic};
     keep(write ? c->writer : c->reader, now);
   }
 }
 
+// In this launch nothing has come to the bytes that a plain access could race.
+static inline bool untouched(const Cell &c, bool write) {
+  if (c.writer[0].block > base || c.writer[1].block > base) return false;
+  return !write || (c.reader[0].block <= base && c.reader[1].block <= base);
+}
+
+void global_access(uintptr_t a, size_t bytes, bool write, int order,
+                   uint32_t place) {
+  uint64_t off = a - (uintptr_t)arena;
+  uint32_t time = ++race_time;
+  if (write && order == PLAIN) stored[current] = time;
+  Cell *cells = page[off / PAGE];
+  if (bytes == 4 && off % 4 == 0 && order == PLAIN && cells) {
+    Cell &c = cells[off % PAGE / GRANULE];
+    if (untouched(c, write)) {
+      Touch &slot = write ? c.writer[0] : c.reader[0];  // as keep() would choose
+      slot = Touch{time, race_block, place, (uint16_t)current, 15, false};
+      return;
+    }
+  }
+  global_granules(off, bytes, write, order != PLAIN, place);
+}
 void global_flag(uintptr_t a, bool acquire, bool release, uint32_t fenced,
                  uint32_t barrier) {
   Flag *f = nullptr;
@@ -194,7 +216,7 @@ void global_flag(uintptr_t a, bool acquire, bool release, uint32_t fenced,
   }
   if (!mine.all && !make(mine)) abort();
   if (acquire) join(mine, f->known);
-  uint32_t b = races_block_number() - base - 1;
+  uint32_t b = race_block - base - 1;
   if (!release || b >= blocks) return;
   join(f->known, mine);
   f->known.all[b] = by_fence ? barrier : fenced_barrier;

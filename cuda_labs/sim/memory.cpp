@@ -48,21 +48,30 @@ static inline bool in_arena_small(uintptr_t off, unsigned bytes) {
 static inline bool in_image(uintptr_t a, size_t bytes) {
   if (a < kernel->data) return a >= kernel->image;  // constant tables
   if (a + bytes > kernel->data_end) return false;
+  const uint8_t *map = kernel->map + (a - kernel->data);
+  if (bytes == 4) {  // four that are not zero
+    uint32_t word;
+    memcpy(&word, map, sizeof word);
+    return !((word - 0x01010101u) & ~word & 0x80808080u);
+  }
   for (size_t i = 0; i < bytes; ++i)
-    if (!kernel->map[a - kernel->data + i]) return false;
+    if (!map[i]) return false;
   return true;
 }
 
-static inline bool reachable(uintptr_t a, size_t bytes) {
+// The memory in which all bytes of an access lie.
+static inline Region region_of(uintptr_t a, size_t bytes) {
   uintptr_t off = a - (uintptr_t)arena;
-  if (off < arena_size)
-    return bytes <= 16 ? in_arena_small(off, (unsigned)bytes)
-                       : off + bytes <= arena_size && in_arena(off, bytes);
+  if (off < arena_size) {
+    bool inside = bytes <= 16 ? in_arena_small(off, (unsigned)bytes)
+                              : off + bytes <= arena_size && in_arena(off, bytes);
+    return inside ? IN_ARENA : NOWHERE;
+  }
   off = a - (uintptr_t)sim_dynamic;
-  if (off < DYNAMIC_MAX) return off + bytes <= dynamic_bytes;
+  if (off < DYNAMIC_MAX) return off + bytes <= dynamic_bytes ? IN_DYNAMIC : NOWHERE;
   if (a - kernel->image < kernel->image_end - kernel->image)
-    return in_image(a, bytes);
-  return false;
+    return in_image(a, bytes) ? IN_IMAGE : NOWHERE;
+  return NOWHERE;
 }
 
 static inline void access(const volatile void *p, size_t bytes, bool write,
@@ -70,7 +79,8 @@ static inline void access(const volatile void *p, size_t bytes, bool write,
                           int order = PLAIN) {
   uintptr_t a = (uintptr_t)p;
   if (a - stack_low < STACK) return;
-  if (__builtin_expect(!reachable(a, bytes), 0))
+  Region region = region_of(a, bytes);
+  if (__builtin_expect(region == NOWHERE, 0))
     bad_access(a, bytes, write, a < 4096 ? NULL_POINTER : OUT_OF_BOUNDS, line,
                pc);
   if (aligned && __builtin_expect((a & (bytes - 1)) != 0, 0))
@@ -79,7 +89,7 @@ static inline void access(const volatile void *p, size_t bytes, bool write,
     if (int begun = async_pending(a, bytes))
       not_arrived(a, bytes, write, begun, line, pc);
   if (mode == PROFILE)
-    profile_access(a, bytes, write, order,
+    profile_access(a, bytes, region, write, order,
                    (uint32_t)((uintptr_t)pc - kernel->image));
 }
 
@@ -87,7 +97,7 @@ static inline void access(const volatile void *p, size_t bytes, bool write,
 // alignment that it needs.
 void check_access(uintptr_t a, size_t bytes, size_t unit, bool write, int line,
                   const void *pc) {
-  if (bytes && a - stack_low >= STACK && !reachable(a, bytes))
+  if (bytes && a - stack_low >= STACK && region_of(a, bytes) == NOWHERE)
     bad_access(a, bytes, write, a < 4096 ? NULL_POINTER : OUT_OF_BOUNDS, line,
                pc);
   if (a & (unit - 1)) bad_access(a, unit, write, MISALIGNED, line, pc);

@@ -11,7 +11,8 @@ static uint32_t founds;
 // All threads have arrived: no request of the block is still incomplete.
 void profile_barrier() {
   if (mode != PROFILE || learning) return;
-  races_barrier();
+  races_settle();
+  clocks_barrier();
   requests_settle();
 }
 
@@ -22,29 +23,27 @@ static void not_arrived(uint32_t at, bool write, uint32_t place, int begun) {
   f->at = races_where(at);
 }
 
-void profile_access(uintptr_t a, size_t bytes, bool write, int order,
-                    uint32_t place) {
-  if (learning || mode != PROFILE) return;
-  races_settle();
-  uint32_t at, kind;
-  if (!write && order == PLAIN) races_load(a, place);
-  bool shared = shared_offset(a, &at);
-  if (shared) {
-    int begun = in_flight ? async_pending(a, bytes) : 0;
-    if (begun) not_arrived(at, write, place, begun);
-    else races_access(at, bytes, write, order, place);
-    kind = SHARED;
-  } else {
-    bool in_module = a - kernel->image < kernel->image_end - kernel->image;
-    kind = in_module ? MODULE : GLOBAL;
-    if (!in_module) global_access(a, bytes, write, order, place);
-  }
-  if (order == ATOMIC && kind != MODULE) kind = shared ? ATOMIC_SHARED : ATOMIC_GLOBAL;
-  else if (kind != MODULE) kind += write;
+static void count(uintptr_t a, size_t bytes, uint32_t place, uint32_t kind) {
   // Hardware moves at most 16 bytes a lane at once.
-  for (size_t i = 0; i < bytes; i += 16)
-    requests_count(a + i, (uint32_t)(bytes - i < 16 ? bytes - i : 16),
-          place, kind);
+  for (; bytes > 16; a += 16, bytes -= 16) requests_count(a, 16, place, kind);
+  requests_count(a, (uint32_t)bytes, place, kind);
+}
+
+void profile_access(uintptr_t a, size_t bytes, Region region, bool write,
+                    int order, uint32_t place) {
+  if (__builtin_expect(learning, 0)) return;
+  races_settle();
+  if (compares && !write && order == PLAIN) races_load(a, place);
+  if (region == IN_ARENA) {
+    global_access(a, bytes, write, order, place);
+    return count(a, bytes, place, order == ATOMIC ? ATOMIC_GLOBAL : GLOBAL + write);
+  }
+  if (region == IN_IMAGE && !is_shared(a)) return count(a, bytes, place, MODULE);
+  uint32_t at = region == IN_DYNAMIC ? dynamic_offset(a) : static_offset(a);
+  int begun = in_flight ? async_pending(a, bytes) : 0;
+  if (begun) not_arrived(at, write, place, begun);
+  else races_access(at, bytes, write, order, place);
+  count(a, bytes, place, order == ATOMIC ? ATOMIC_SHARED : SHARED + write);
 }
 
 // A copy loads and stores when it starts and, for all that is known, again when
@@ -104,16 +103,22 @@ void profile_note(uint32_t kind, int line) {
 
 void profile_begin(bool learn) {
   learning = learn;
-  loops_begin();
+  points_begin();
+  conflicts_begin();
   if (learn) return;
   founds = 0;
   requests_begin();
+  clocks_begin();
   races_begin();
+  global_begin(race_block, (uint64_t)grid[0] * grid[1] * grid[2]);
 }
 
 void profile_block_begin() {
-  loops_begin();
-  if (!learning) races_block();
+  points_block();
+  if (learning) return;
+  race_waits = false;
+  global_block();
+  clocks_block();
 }
 
 void profile_block_end() {
@@ -125,8 +130,8 @@ void profile_block_end() {
 // True when the launch is still to be counted, or to be counted again.
 bool profile_reply(const void **c, uint32_t *n, const void **f, uint32_t *m,
                    uint64_t *footprint) {
-  bool again = loops_end();
-  if (!learning) races_end(found, founds);
+  bool again = points_end();
+  if (!learning) again |= conflicts_end(found, founds);
   requests_reply(c, n, footprint);
   if (learning) *n = 0;
   *f = found;

@@ -1,10 +1,11 @@
-// What a profiled launch records. See profile.cpp, requests.cpp, loops.cpp,
-// races.cpp and global_races.cpp.
+// What a profiled launch records, file by file.
 #pragma once
 #include "runtime.h"
 
 enum Space { GLOBAL = 0, SHARED = 2, ATOMIC_GLOBAL = 4, ATOMIC_SHARED = 5,
              MODULE = 6, ASYNC_GLOBAL = 7, ASYNC_SHARED = 8 };
+// Where an access goes: arguments, dynamic shared memory, or the kernel's object.
+enum Region { NOWHERE, IN_ARENA, IN_DYNAMIC, IN_IMAGE };
 // How an access is ordered: volatile and atomic ones do not race each other.
 enum Order { PLAIN, VOLATILE, ATOMIC };
 enum { MAX_BLOCKS = 4096, MAX_LOOPS = 256 };
@@ -28,13 +29,19 @@ struct Found {
                 // 2^41 + in the arena
 };
 
-// A program point of the running thread: its function's calls and the
-// iteration of every loop around it.
-struct Frame {
-  uint64_t context, key;
-  uint16_t previous;
-  bool stale;  // key is that of an earlier point
-  uint32_t count[MAX_LOOPS];
+// A program point, by what lanes that execute together have in common, and the
+// way on from it that a thread took last: what was reported, where it led.
+struct Point {
+  uint64_t key;
+  uint32_t report, to;
+};
+extern Point *points;
+extern uint32_t point_of[MAX_THREADS];
+
+// The loops around a basic block, in the order of their numbers.
+enum { NESTED = 16 };
+struct Around {
+  uint16_t depth, loop[NESTED];
 };
 
 void profile_begin(bool learn);
@@ -43,8 +50,8 @@ void profile_block_end();
 void profile_barrier();
 void profile_syncwarp(uint32_t warp, uint32_t lanes);
 void profile_note(uint32_t kind, int line);
-void profile_access(uintptr_t a, size_t bytes, bool write, int order,
-                    uint32_t place);
+void profile_access(uintptr_t a, size_t bytes, Region region, bool write,
+                    int order, uint32_t place);
 void profile_async(void *to, const void *from, uint32_t bytes, uint32_t fill,
                    uint32_t place, bool starts);
 void profile_settle();
@@ -59,23 +66,60 @@ void requests_count(uintptr_t a, uint32_t bytes, uint32_t place, uint32_t kind);
 void requests_settle();
 void requests_reply(const void **counters, uint32_t *n, uint64_t *footprint);
 
-uint64_t loops_key();
-void loops_begin();
+void points_begin();
+void points_block();
+bool points_end();
+
+uint16_t loops_block(uint32_t at);
+void loops_edge(uint16_t from, uint16_t to);
+const Around &loops_around(uint16_t b);
+uint16_t loops_header(uint16_t b);
+bool loops_inside(uint16_t loop, uint16_t b);
+bool loops_begin();
 bool loops_known();
 bool loops_end();
 
-bool shared_offset(uintptr_t a, uint32_t *at);
-void races_begin();
-void races_block();
-void races_access(uint32_t at, size_t bytes, bool write, int order,
-                  uint32_t place);
-uint64_t races_where(uint32_t at);
-uint32_t races_block_number();
-uint32_t races_tick();
-bool races_ordered(uint32_t other, uint32_t time);
+// clocks.cpp
+extern uint32_t race_time, race_block;  // of the events and blocks so far
+extern uint32_t race_barrier;  // when the block last met at a barrier
+extern uint32_t race_clocked;  // the same as of when a clock was last used
+void clocks_begin();
+void clocks_block();
+void clocks_barrier();
+bool clocks_ordered(uint32_t other, uint32_t time);
+
+// conflicts.cpp
+extern bool race_waits;  // a store is to be judged once it is carried out
+extern bool compares;    // the kernel has been seen to use atomicCAS
+void conflicts_begin();
+bool conflicts_end(Found *f, uint32_t n);
+void races_judge();
+static inline void races_settle() {
+  if (__builtin_expect(race_waits, 0)) races_judge();
+}
 bool races_found(uint32_t place, uint32_t other, uint32_t other_store,
                  uint64_t where, uintptr_t a, size_t bytes, uint32_t store,
                  uint32_t here, uint32_t other_block = 0);
+void races_load(uintptr_t a, uint32_t place);
+
+// races.cpp
+// An address in shared memory by its place there: dynamic memory comes first.
+static inline uint32_t dynamic_offset(uintptr_t a) {
+  return (uint32_t)(a - (uintptr_t)sim_dynamic);
+}
+static inline uint32_t static_offset(uintptr_t a) {
+  return DYNAMIC_MAX + (uint32_t)(a - (kernel->data & ~(uintptr_t)15));
+}
+static inline bool is_shared(uintptr_t in_image) {
+  return in_image >= kernel->data && kernel->map[in_image - kernel->data] & 2;
+}
+bool shared_offset(uintptr_t a, uint32_t *at);
+void races_begin();
+void races_access(uint32_t at, size_t bytes, bool write, int order,
+                  uint32_t place);
+uint64_t races_where(uint32_t at);
+
+// global_races.cpp
 void global_begin(uint32_t first_block, uint64_t count);
 void global_block();
 void global_barrier(const uint32_t *fences, uint32_t barrier);
@@ -83,9 +127,6 @@ void global_access(uintptr_t a, size_t bytes, bool write, int order,
                    uint32_t place);
 void global_flag(uintptr_t a, bool acquire, bool release, uint32_t fenced,
                  uint32_t barrier);
-void races_settle();
-void races_end(Found *f, uint32_t n);
-void races_load(uintptr_t a, uint32_t place);
-void races_barrier();
+
 Found *again(uint32_t place, uint32_t other);
 Found *report(uint32_t kind, uint32_t place, uint32_t other);

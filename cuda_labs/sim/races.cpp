@@ -1,166 +1,56 @@
-// Races and reads of uninitialised bytes in shared memory; the clocks that
-// global_races.cpp uses too.
+// Races and reads of uninitialised bytes in shared memory.
 //
 // Two accesses of one byte by different threads, at least one of them a plain
-// store, are a race unless one happens before the other: by __syncthreads, by
-// __syncwarp among the lanes of its mask, or along a chain of fence, atomic
-// (or volatile) store and atomic (or volatile) load. Time is a count of
-// events; each thread holds, for every other, the time up to which it has seen
-// that thread's accesses (vector clocks: Mattern 1989).
+// store, are a race unless one happens before the other (clocks.cpp).
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "profile.h"
 
-enum { READERS = 4 };
+enum { WRITERS = 2, READERS = 4 };
+enum : uint16_t { ATOMICALLY = 1 << 15 };  // beside a thread's number
 
-struct Touch {
-  uint32_t time, place;
-  uint16_t thread;
-  bool atomic;
-};
+// The last two stores from different places, the newer first, and loads, kept
+// when a byte is stored again: equal values excuse a store, but not what came
+// before it. One line of the processor's cache; zeros in a block's beginning.
 struct Cell {
   uint32_t block;  // the block in which the rest is true
-  bool written;
-  // The last two stores from different places, and loads, kept when a byte is
-  // stored again: equal values excuse a store, but not what came before it.
-  Touch writer[2], reader[READERS];
+  uint32_t written[WRITERS], write_place[WRITERS];  // when, and by what
+  uint32_t read[READERS], read_place[READERS];
+  uint16_t writer[WRITERS], reader[READERS];
 };
+static_assert(sizeof(Cell) == 64, "a cell fills a line of the cache");
 
 // One cell for each word, and one for each byte of the words that a block has
-// touched in part: `split` says in which block that was last.
+// touched in part: then the word's cell holds ~block in place of the block.
 static Cell *word_cell, *byte_cell;
-static uint32_t *split;
 static uint32_t cells;
-static uint32_t now = 1, last_barrier, block_number;
-// seen[t][u]: thread t has seen what u did up to this time. A row is valid
-// when its stamp is the last barrier's; else it stands for zeros.
-static uint32_t *seen, stamp[MAX_THREADS];
-// The last fence of each thread, since the last barrier and in the block.
-static uint32_t fenced[MAX_THREADS], fences[MAX_THREADS];
-
-struct Flag {
-  uintptr_t at;
-  uint32_t *clock;
-};
-static Flag flag[256];
-static uint32_t flags;
-
-// A store by a second thread, judged once it has been carried out: storing
-// the value that is already there is a note, not a race.
-static struct {
-  Found *found;
-  uintptr_t at;
-  uint32_t bytes;
-  char before[16];
-} pending;
 
 static uintptr_t first_word() { return kernel->data & ~(uintptr_t)15; }
 
 bool shared_offset(uintptr_t a, uint32_t *at) {
-  uintptr_t off = a - (uintptr_t)sim_dynamic;
-  if (off < DYNAMIC_MAX) {
-    *at = (uint32_t)off;
-    return true;
-  }
-  if (a < kernel->data || a >= kernel->data_end) return false;
-  if (!(kernel->map[a - kernel->data] & 2)) return false;
-  *at = DYNAMIC_MAX + (uint32_t)(a - first_word());
+  *at = dynamic_offset(a);
+  if (a - (uintptr_t)sim_dynamic < DYNAMIC_MAX) return true;
+  if (a >= kernel->data_end || !is_shared(a)) return false;
+  *at = static_offset(a);
   return true;
 }
 
-uint32_t races_block_number() { return block_number; }
-uint32_t races_tick() { return ++now; }
+static Cell *make_cells(Cell *old, size_t had, size_t n) {
+  if (old) munmap((void *)old, had * sizeof(Cell));
+  void *p = mmap(nullptr, n * sizeof(Cell), PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) abort();
+  return (Cell *)p;
+}
 
 void races_begin() {
-  global_begin(block_number, (uint64_t)grid[0] * grid[1] * grid[2]);
   uint32_t n = DYNAMIC_MAX + (uint32_t)(kernel->data_end - first_word()) + 4;
-  if (n > cells) {  // the number of the block tells what is stale in the rest
-    free(word_cell);
-    free(byte_cell);
-    free(split);
-    word_cell = (Cell *)calloc(n / 4 + 1, sizeof(Cell));
-    byte_cell = (Cell *)calloc(n, sizeof(Cell));
-    split = (uint32_t *)calloc(n / 4 + 1, sizeof *split);
-    cells = n;
-  }
-  if (!seen) seen = (uint32_t *)calloc(MAX_THREADS * MAX_THREADS, 4);
-  if (!word_cell || !byte_cell || !split || !seen) abort();
-  if (now > 1u << 30) {  // stamps of earlier launches stay older than this one
-    now = 1;
-    memset(stamp, 0, sizeof stamp);
-  }
-}
-
-static uint32_t *clock_of(uint32_t t) {
-  uint32_t *row = seen + (size_t)t * MAX_THREADS;
-  if (stamp[t] != last_barrier) memset(row, 0, threads * sizeof *row);
-  stamp[t] = last_barrier;
-  return row;
-}
-
-static void forget_clocks() {
-  last_barrier = now++;
-  memset(fenced, 0, threads * sizeof *fenced);
-  for (uint32_t i = 0; i < flags; ++i) free(flag[i].clock);
-  flags = 0;
-}
-
-void races_block() {
-  ++block_number;
-  pending.found = nullptr;
-  global_block();
-  memset(fences, 0, threads * sizeof *fences);
-  forget_clocks();
-}
-
-void races_barrier() {
-  races_settle();
-  global_barrier(fences, now);
-  forget_clocks();
-}
-
-bool races_ordered(uint32_t other, uint32_t time) {
-  return other == current || time <= last_barrier ||
-         (stamp[current] == last_barrier &&
-          seen[current * MAX_THREADS + other] >= time);
-}
-
-static bool ordered(const Touch &old) {
-  return races_ordered(old.thread, old.time);
-}
-
-void races_settle() {
-  if (!pending.found) return;
-  if (!memcmp((void *)pending.at, pending.before, pending.bytes))
-    pending.found->kind = EQUAL_WRITES;
-  pending.found = nullptr;
-}
-
-// Report a race between `here` and an earlier access. True when two stores
-// meet: whether they differ is known only after this one.
-bool races_found(uint32_t place, uint32_t other, uint32_t other_store,
-                 uint64_t where, uintptr_t a, size_t bytes, uint32_t store,
-                 uint32_t here, uint32_t other_block) {
-  bool stores = store == 1 && other_store == 1;
-  Found *f = report(RACE, here, place);
-  if (f) {
-    f->first = current;
-    f->second = other;
-    f->store = store;
-    f->other_store = other_store;
-    f->other_block = other_block;
-    f->at = where;
-  } else if (stores) {
-    f = again(here, place);
-  }
-  if (!f || !stores || pending.found) return false;
-  f->kind = RACE;
-  pending.found = f;
-  pending.at = a;
-  pending.bytes = bytes < 16 ? (uint32_t)bytes : 16;
-  memcpy(pending.before, (void *)a, pending.bytes);
-  return true;
+  if (n <= cells) return;  // the number of the block tells what is stale
+  word_cell = make_cells(word_cell, cells / 4 + 1, n / 4 + 1);
+  byte_cell = make_cells(byte_cell, cells, n);
+  cells = n;
 }
 
 uint64_t races_where(uint32_t at) {
@@ -179,152 +69,142 @@ struct Access {
   bool write, atomic, reads, reported, waiting;
 };
 
-static void touch(Cell &c, uint32_t i, Access &a) {
-  if (c.block != block_number) {
-    memset(&c, 0, sizeof c);
-    c.block = block_number;
-  }
-  if (a.reads && !c.written && !a.reported) {
-    Found *f = report(UNINITIALISED, a.place, 0);
-    if (f) f->at = races_where(i);
-    a.reported = true;
-  }
-  for (const Touch &w : c.writer) {
-    if (!w.time || (a.atomic && w.atomic) || ordered(w) || a.reported) continue;
-    if (a.waiting) continue;
+static void unwritten(uint32_t i, Access &a) {
+  Found *f = report(UNINITIALISED, a.place, 0);
+  if (f) f->at = races_where(i);
+  a.reported = true;
+}
+
+static bool passes(uint16_t who, uint32_t time, const Access &a) {
+  if (!time || a.reported || (a.atomic && who & ATOMICALLY)) return true;
+  return clocks_ordered(who & ~ATOMICALLY, time);
+}
+
+static void meet_writers(const Cell &c, uint32_t i, Access &a) {
+  for (int k = 0; k < WRITERS; ++k) {
     // A judgement that waits may yet excuse this store.
-    a.waiting = races_found(w.place, w.thread, 1 + 2 * w.atomic, races_where(i),
+    if (passes(c.writer[k], c.written[k], a) || a.waiting) continue;
+    a.waiting = races_found(c.write_place[k], c.writer[k] & ~ATOMICALLY,
+                            1 + 2 * (c.writer[k] >> 15), races_where(i),
                             address_of(i), a.end - i, a.write + 2 * a.atomic,
                             a.place);
     a.reported = !a.waiting;
   }
-  if (a.write) {
-    for (const Touch &r : c.reader) {
-      if (!r.time || (a.atomic && r.atomic) || ordered(r) || a.reported)
-        continue;
-      races_found(r.place, r.thread, 2 * r.atomic, races_where(i), address_of(i),
-                  1, 1 + 2 * a.atomic, a.place);
-      a.reported = true;
-    }
-    c.written = true;
-    if (c.writer[0].place != a.place) c.writer[1] = c.writer[0];
-    c.writer[0] = Touch{now, a.place, (uint16_t)current, a.atomic};
-    return;
-  }
-  // Keep readers of different warps: a later store may be ordered after one
-  // and not after another.
-  Touch *slot = &c.reader[0];
-  for (Touch &r : c.reader) {
-    if (!r.time || r.thread == current ||
-        (r.thread / WARP == current / WARP && ordered(r))) {
-      slot = &r;
-      break;
-    }
-    if (r.time < slot->time) slot = &r;
-  }
-  *slot = Touch{now, a.place, (uint16_t)current, a.atomic};
 }
 
-void races_access(uint32_t at, size_t bytes, bool write, int order,
-                  uint32_t place) {
-  ++now;
-  Access a = {at + (uint32_t)bytes, place, write, order != PLAIN,
+static void meet_readers(const Cell &c, uint32_t i, Access &a) {
+  for (int k = 0; k < READERS; ++k) {
+    if (passes(c.reader[k], c.read[k], a)) continue;
+    races_found(c.read_place[k], c.reader[k] & ~ATOMICALLY,
+                2 * (c.reader[k] >> 15), races_where(i), address_of(i), 1,
+                1 + 2 * a.atomic, a.place);
+    a.reported = true;
+  }
+}
+
+// A reader in the order within the warp that there has been since the barrier.
+static __attribute__((noinline)) int seen_slot(const Cell &c) {
+  for (int k = 0; k < READERS; ++k) {
+    uint32_t who = c.reader[k] & ~ATOMICALLY;
+    if (who / WARP == current / WARP && clocks_ordered(who, c.read[k])) return k;
+  }
+  return -1;
+}
+
+// Where to note a load: over an earlier one of this thread, or one that this
+// warp has seen, or else the oldest. Readers of different warps are kept: a later
+// store may be ordered after one and not after another.
+static inline int slot_for(const Cell &c) {
+  static_assert(READERS == 4, "four readers are compared at once");
+  constexpr uint64_t each = 0x0001000100010001u;
+  uint64_t who;
+  memcpy(&who, c.reader, sizeof who);
+  who = (who & ~(each << 15)) ^ current * each;
+  uint64_t mine = (who - each) & ~who & each << 15;  // its lowest bit is right
+  if (__builtin_expect(mine != 0, 0)) return __builtin_ctzll(mine) / 16;
+  if (__builtin_expect(race_clocked == race_barrier, 0)) {
+    int k = seen_slot(c);
+    if (k >= 0) return k;
+  }
+  int a = c.read[1] < c.read[0], b = 2 + (c.read[3] < c.read[2]);
+  return c.read[b] < c.read[a] ? b : a;
+}
+
+static inline bool read_lately(const Cell &c) {
+  return (c.read[0] > race_barrier) | (c.read[1] > race_barrier) |
+         (c.read[2] > race_barrier) | (c.read[3] > race_barrier);
+}
+
+static inline void note_load(Cell &c, uint32_t place, uint16_t who) {
+  int k = slot_for(c);
+  c.read[k] = race_time;
+  c.read_place[k] = place;
+  c.reader[k] = who;
+}
+
+static inline void note_store(Cell &c, uint32_t place, uint16_t who) {
+  if (c.write_place[0] != place) {
+    c.written[1] = c.written[0];
+    c.write_place[1] = c.write_place[0];
+    c.writer[1] = c.writer[0];
+  }
+  c.written[0] = race_time;
+  c.write_place[0] = place;
+  c.writer[0] = who;
+}
+
+static void touch(Cell &c, uint32_t i, Access &a) {
+  uint16_t who = (uint16_t)(current | (a.atomic ? ATOMICALLY : 0));
+  if (a.reads && !c.written[0] && !a.reported) unwritten(i, a);
+  if (c.written[0] > race_barrier) meet_writers(c, i, a);
+  if (!a.write) return note_load(c, a.place, who);
+  if (read_lately(c)) meet_readers(c, i, a);
+  note_store(c, a.place, who);
+}
+
+static void renew(Cell &c) {
+  memset(&c, 0, sizeof c);
+  c.block = race_block;
+}
+
+// An access of part of a word, or of a word that has been so accessed.
+static __attribute__((noinline)) void touch_byte(uint32_t i, Access &a) {
+  Cell &word = word_cell[i / 4];
+  if (word.block != ~race_block) {
+    if (word.block != race_block) renew(word);
+    for (uint32_t b = 0; b < 4; ++b) byte_cell[i / 4 * 4 + b] = word;
+    word.block = ~race_block;
+  }
+  touch(byte_cell[i], i, a);
+}
+
+static __attribute__((noinline)) void touch_all(uint32_t i, size_t bytes,
+                                                bool write, int order,
+                                                uint32_t place) {
+  Access a = {i + (uint32_t)bytes, place, write, order != PLAIN,
               !write || order == ATOMIC, false, false};
-  for (uint32_t i = at; i < a.end;) {
-    uint32_t w = i / 4;
-    if (i % 4 == 0 && a.end - i >= 4 && split[w] != block_number) {
-      touch(word_cell[w], i, a);
-      i += 4;
+  while (i < a.end) {
+    Cell &c = word_cell[i / 4];
+    if (i % 4 || a.end - i < 4 || c.block == ~race_block) {
+      touch_byte(i++, a);
       continue;
     }
-    if (split[w] != block_number) {
-      split[w] = block_number;
-      for (uint32_t b = 0; b < 4; ++b) byte_cell[4 * w + b] = word_cell[w];
-    }
-    touch(byte_cell[i], i, a);
-    ++i;
+    if (c.block != race_block) renew(c);
+    touch(c, i, a);
+    i += 4;
   }
 }
 
-static void join(uint32_t *into, const uint32_t *from) {
-  for (uint32_t i = 0; i < threads; ++i)
-    if (from[i] > into[i]) into[i] = from[i];
-}
-
-void profile_syncwarp(uint32_t warp, uint32_t lanes) {
-  if (mode != PROFILE || !seen) return;
-  races_settle();
-  uint32_t all[MAX_THREADS] = {};
-  ++now;
-  for (uint32_t l = 0; l < WARP; ++l) {
-    if (!(lanes >> l & 1)) continue;
-    join(all, clock_of(warp * WARP + l));
-    all[warp * WARP + l] = now;
-  }
-  for (uint32_t l = 0; l < WARP; ++l)
-    if (lanes >> l & 1)
-      memcpy(clock_of(warp * WARP + l), all, threads * 4);
-}
-
-void profile_fence() {
-  if (mode == PROFILE) fenced[current] = fences[current] = ++now;
-}
-
-void profile_acquire_release(uintptr_t a, bool acquire, bool release) {
-  if (mode != PROFILE || !seen) return;
-  global_flag(a, acquire, release, fenced[current], last_barrier);
-  Flag *f = nullptr;
-  for (uint32_t i = 0; i < flags; ++i)
-    if (flag[i].at == a) f = &flag[i];
-  uint32_t *mine = clock_of(current);
-  if (acquire && f) join(mine, f->clock);
-  if (!release || !fenced[current]) return;
-  if (!f && flags < sizeof flag / sizeof *flag) {
-    f = &flag[flags++];
-    f->at = a;
-    f->clock = (uint32_t *)calloc(MAX_THREADS, 4);
-    if (!f->clock) abort();
-  }
-  if (!f) return;
-  join(f->clock, mine);
-  if (fenced[current] > f->clock[current]) f->clock[current] = fenced[current];
-}
-
-// A plain load that atomicCAS then checks is how an atomic operation of one's
-// own begins: "old = *p; do ... while (atomicCAS(p, assumed, ...))".
-enum { LOADS = 4, CHECKED_MAX = 64 };
-static struct {
-  uintptr_t at;
-  uint32_t place;
-} loaded[MAX_THREADS][LOADS];
-static uint8_t next_load[MAX_THREADS];
-static uint32_t compared[CHECKED_MAX], comparisons;
-
-void races_load(uintptr_t a, uint32_t place) {
-  auto &slot = loaded[current][next_load[current]++ % LOADS];
-  slot.at = a;
-  slot.place = place;
-}
-
-void profile_compared(uintptr_t a) {
-  for (auto &l : loaded[current]) {
-    if (l.at != a) continue;
-    l.at = 0;
-    bool there = comparisons == CHECKED_MAX;
-    for (uint32_t i = 0; i < comparisons; ++i) there |= compared[i] == l.place;
-    if (!there) compared[comparisons++] = l.place;
-  }
-}
-
-void races_end(Found *f, uint32_t n) {
-  for (uint32_t i = 0; i < n; ++i, ++f) {
-    if (f->kind != RACE) continue;
-    for (uint32_t c = 0; c < comparisons; ++c) {
-      bool first = f->place == compared[c] && !f->store && f->other_store == 3;
-      bool other = f->other == compared[c] && !f->other_store && f->store == 3;
-      if (first || other) f->kind = COMPARED;
-    }
-  }
-  comparisons = 0;
-  memset(loaded, 0, sizeof loaded);
+// Most accesses are plain, of one word, and with nothing of another thread
+// before them since the last barrier that they could race.
+void races_access(uint32_t at, size_t bytes, bool write, int order,
+                  uint32_t place) {
+  ++race_time;
+  Cell &c = word_cell[at / 4];
+  bool quiet = c.block == race_block && c.written[0] <= race_barrier;
+  if (bytes != 4 || at % 4 || order != PLAIN || !quiet)
+    return touch_all(at, bytes, write, order, place);
+  if (!write && c.written[0]) note_load(c, place, (uint16_t)current);
+  else if (write && !read_lately(c)) note_store(c, place, (uint16_t)current);
+  else touch_all(at, bytes, write, order, place);
 }

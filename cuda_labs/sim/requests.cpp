@@ -8,9 +8,14 @@
 // The requests of a block that are not judged yet, in the order in which they
 // began, and a hash table of their numbers: 1 + the place in the array.
 struct Request {
-  uint64_t key;
-  uint32_t place, kind, lanes, bytes, warp, slot;
+  uint64_t point;  // the key of the program point
+  uint64_t what;   // the instruction, kind, bytes a lane and warp, in one word
+  uint32_t lanes, slot;
   uintptr_t at[WARP];
+  uint32_t place() const { return (uint32_t)what; }
+  uint32_t kind() const { return what >> 32 & 15; }
+  uint32_t bytes() const { return what >> 36 & 31; }
+  uint32_t warp() const { return (uint32_t)(what >> 41); }
 };
 
 static Request *request;
@@ -50,12 +55,25 @@ static void touch(uint64_t sector) {
   touched[sector / 8] |= bit;
 }
 
+// A full warp that walks through memory without gaps, as most do.
+static bool contiguous(const Request &r, uint32_t size) {
+  if (r.lanes != ~0u) return false;
+  uintptr_t gap = 0;
+  for (uint32_t l = 1; l < WARP; ++l) gap |= r.at[l] - r.at[l - 1] - size;
+  return !gap;
+}
+
 // Distinct sectors and bytes of the lanes of a request: their accesses are
 // equally wide, so one walk through the addresses in order meets them all.
 static void sectors_of(const Request &r, Counter &c) {
+  uint32_t size = r.bytes(), n = 0;
   uintptr_t at[WARP];
-  uint32_t n = 0;
-  for (uint32_t l = 0; l < WARP; ++l) {
+  bool whole = contiguous(r, size);
+  if (whole) {  // one wide access
+    size *= WARP;
+    at[n++] = r.at[0];
+  }
+  for (uint32_t l = 0; l < WARP && !whole; ++l) {
     if (!(r.lanes >> l & 1)) continue;
     uintptr_t a = r.at[l];
     uint32_t i = n++;
@@ -65,7 +83,7 @@ static void sectors_of(const Request &r, Counter &c) {
   uint64_t sectors = 0, bytes = 0, next = 0;
   uintptr_t end = 0;
   for (uint32_t i = 0; i < n; ++i) {
-    uintptr_t first = at[i], last = at[i] + r.bytes;
+    uintptr_t first = at[i], last = at[i] + size;
     bytes += last - (first > end ? first : end);
     if (last > end) end = last;
     uint64_t s = first >> 5;
@@ -83,7 +101,8 @@ static void sectors_of(const Request &r, Counter &c) {
 // Turns in which shared memory serves a request: in each phase the largest
 // number of different words that lie in one bank.
 static void bank_turns(const Request &r, Counter &c) {
-  uint32_t group = r.bytes <= 4 ? 32 : r.bytes <= 8 ? 16 : 8, turns = 0;
+  uint32_t size = r.bytes(), turns = 0;
+  uint32_t group = size <= 4 ? 32 : size <= 8 ? 16 : 8;
   for (uint32_t first = 0; first < WARP; first += group) {
     uint32_t in_phase = group == 32 ? ~0u : ((1u << group) - 1) << first;
     uint32_t lanes = r.lanes & in_phase, most = 0;
@@ -92,7 +111,7 @@ static void bank_turns(const Request &r, Counter &c) {
     uint32_t n[32] = {};
     for (uint32_t l = 0; l < WARP; ++l) {
       if (!(lanes >> l & 1)) continue;
-      uint64_t last = (r.at[l] + r.bytes - 1) >> 2;
+      uint64_t last = (r.at[l] + size - 1) >> 2;
       for (uint64_t w = r.at[l] >> 2; w <= last; ++w) {
         uint32_t bank = w % 32, i = 0;
         while (i < n[bank] && word[bank][i] != w) ++i;
@@ -108,14 +127,15 @@ static void bank_turns(const Request &r, Counter &c) {
 }
 
 static void judge(const Request &r) {
-  Counter &c = counter_for(r.place, r.kind);
+  uint32_t kind = r.kind();
+  Counter &c = counter_for(r.place(), kind);
   uint32_t lanes = (uint32_t)__builtin_popcount(r.lanes);
   c.requests += 1;
   c.lanes += lanes;
-  c.bytes += (uint64_t)lanes * r.bytes;
-  if (r.kind < SHARED || r.kind == ASYNC_GLOBAL) {
+  c.bytes += (uint64_t)lanes * r.bytes();
+  if (kind < SHARED || kind == ASYNC_GLOBAL) {
     sectors_of(r, c);
-  } else if (r.kind < ATOMIC_GLOBAL || r.kind == ASYNC_SHARED) {
+  } else if (kind < ATOMIC_GLOBAL || kind == ASYNC_SHARED) {
     bank_turns(r, c);
   }
 }
@@ -128,8 +148,13 @@ void requests_settle() {
   requests = guess = 0;
 }
 
+static inline uint32_t first_slot(uint64_t point, uint64_t what) {
+  uint64_t hash = (point ^ what) * 0x9E3779B97F4A7C15u;
+  return (uint32_t)(hash >> 40) & (room - 1);
+}
+
 static void enter(uint32_t i) {
-  uint32_t slot = (uint32_t)request[i].key & (room - 1);
+  uint32_t slot = first_slot(request[i].point, request[i].what);
   while (number[slot]) slot = (slot + 1) & (room - 1);
   number[slot] = i + 1;
   request[i].slot = slot;
@@ -140,7 +165,7 @@ static void enter(uint32_t i) {
 static void make_room() {
   uint32_t keep = 0;
   for (uint32_t i = 0; i < requests; ++i) {
-    if (request[i].warp != current / WARP) judge(request[i]);
+    if (request[i].warp() != current / WARP) judge(request[i]);
     else request[keep++] = request[i];
   }
   requests = keep;
@@ -154,48 +179,36 @@ static void make_room() {
   for (uint32_t i = 0; i < requests; ++i) enter(i);
 }
 
-static inline bool same(const Request &r, uint64_t key, uint32_t place,
-                        uint32_t kind, uint32_t bytes) {
-  return r.key == key && r.place == place && r.kind == kind && r.bytes == bytes;
+static inline bool same(const Request &r, uint64_t point, uint64_t what) {
+  return r.point == point && r.what == what;
 }
 
 // The request to which an access belongs, a new one if need be.
-static uint32_t request_of(uint64_t key, uint32_t place, uint32_t kind,
-                           uint32_t bytes) {
-  uint32_t slot = (uint32_t)key & (room - 1);
-  for (; number[slot]; slot = (slot + 1) & (room - 1))
-    if (same(request[number[slot] - 1], key, place, kind, bytes))
-      return number[slot] - 1;
-  if (requests * 2 >= room) {
-    make_room();
-    slot = (uint32_t)key & (room - 1);
-    while (number[slot]) slot = (slot + 1) & (room - 1);
-  }
+static __attribute__((noinline)) uint32_t request_of(uint64_t point,
+                                                     uint64_t what) {
+  for (uint32_t slot = first_slot(point, what); number[slot];
+       slot = (slot + 1) & (room - 1))
+    if (same(request[number[slot] - 1], point, what)) return number[slot] - 1;
+  if (requests * 2 >= room) make_room();
   Request &r = request[requests];
-  r.key = key;
-  r.place = place;
-  r.kind = kind;
+  r.point = point;
+  r.what = what;
   r.lanes = 0;
-  r.bytes = bytes;
-  r.warp = current / WARP;
-  r.slot = slot;
-  number[slot] = ++requests;
-  return requests - 1;
+  enter(requests);
+  return requests++;
 }
 
 void requests_count(uintptr_t a, uint32_t bytes, uint32_t place, uint32_t kind) {
   uint32_t lane = current % WARP;
-  uint64_t key = loops_key() ^ (uint64_t)place * 0xD6E8FEB86659FD93u ^
-                 (uint64_t)(current / WARP) * 0xA0761D6478BD642Fu ^ kind << 4 ^
-                 (uint64_t)bytes << 8;
-  key ^= key >> 32;
+  uint64_t point = points[point_of[current]].key;
+  uint64_t what = (uint64_t)(current / WARP << 9 | bytes << 4 | kind) << 32 | place;
   // The lanes of a warp mostly make the same requests one after the other.
   uint32_t i = guess;
-  if (i >= requests || !same(request[i], key, place, kind, bytes))
-    i = request_of(key, place, kind, bytes);
+  if (i >= requests || !same(request[i], point, what))
+    i = request_of(point, what);
   Request &r = request[i];
   guess = i + 1;
-  if (r.lanes >> lane & 1) {
+  if (__builtin_expect(r.lanes >> lane & 1, 0)) {
     // The same lane again: an irreducible loop. It begins a new request.
     judge(r);
     r.lanes = 0;

@@ -41,14 +41,14 @@ struct Fiber {
   Fiber *next;
 };
 
-struct Thread {
+struct alignas(64) Thread {  // one line of the processor's cache
   Fiber *fiber;
-  uint32_t x, y, z;
+  uint64_t value, result;
+  uint16_t x, y, z;
+  bool exited;
   int32_t wait;  // 0 or one of the values below
   int32_t kind, line, arg, width;
   uint32_t mask;
-  uint64_t value, result;
-  bool exited;
 };
 enum { AT_BARRIER = 1, AT_COLLECTIVE, AT_ACTIVEMASK };
 

@@ -1,0 +1,109 @@
+// What happens before what in a launch. Time is a count of events; each thread
+// holds, for every other of its block, the time up to which it has seen that
+// thread's accesses (vector clocks: Mattern 1989). __syncthreads shows everything
+// to everyone, __syncwarp what the lanes of its mask did to each other, and a
+// chain of fence, atomic (or volatile) store and atomic (or volatile) load what
+// came before the fence.
+#include <stdlib.h>
+#include <string.h>
+
+#include "profile.h"
+
+uint32_t race_time = 1, race_barrier, race_block, race_clocked;
+// seen[t][u]: thread t has seen what u did up to this time. A row is valid
+// when its stamp is the last barrier's; else it stands for zeros.
+static uint32_t *seen, stamp[MAX_THREADS];
+// The last fence of each thread, since the last barrier and in the block.
+static uint32_t fenced[MAX_THREADS], fences[MAX_THREADS];
+
+struct Flag {
+  uintptr_t at;
+  uint32_t *clock;
+};
+static Flag flag[256];
+static uint32_t flags;
+
+void clocks_begin() {
+  if (!seen) seen = (uint32_t *)calloc(MAX_THREADS * MAX_THREADS, 4);
+  if (!seen) abort();
+  if (race_time > 1u << 30) {  // stamps of earlier launches stay older than this
+    race_time = 1;
+    memset(stamp, 0, sizeof stamp);
+  }
+}
+
+static uint32_t *clock_of(uint32_t t) {
+  uint32_t *row = seen + (size_t)t * MAX_THREADS;
+  if (stamp[t] != race_barrier) memset(row, 0, threads * sizeof *row);
+  stamp[t] = race_clocked = race_barrier;
+  return row;
+}
+
+static void forget_clocks() {
+  race_barrier = race_time++;
+  memset(fenced, 0, threads * sizeof *fenced);
+  for (uint32_t i = 0; i < flags; ++i) free(flag[i].clock);
+  flags = 0;
+}
+
+void clocks_block() {
+  ++race_block;
+  memset(fences, 0, threads * sizeof *fences);
+  forget_clocks();
+}
+
+void clocks_barrier() {
+  global_barrier(fences, race_time);
+  forget_clocks();
+}
+
+// Has the running thread seen what `other` did at `time`?
+bool clocks_ordered(uint32_t other, uint32_t time) {
+  return other == current || time <= race_barrier ||
+         (stamp[current] == race_barrier &&
+          seen[current * MAX_THREADS + other] >= time);
+}
+
+static void join(uint32_t *into, const uint32_t *from) {
+  for (uint32_t i = 0; i < threads; ++i)
+    if (from[i] > into[i]) into[i] = from[i];
+}
+
+void profile_syncwarp(uint32_t warp, uint32_t lanes) {
+  if (mode != PROFILE || !seen) return;
+  races_settle();
+  uint32_t all[MAX_THREADS] = {};
+  ++race_time;
+  for (uint32_t l = 0; l < WARP; ++l) {
+    if (!(lanes >> l & 1)) continue;
+    join(all, clock_of(warp * WARP + l));
+    all[warp * WARP + l] = race_time;
+  }
+  for (uint32_t l = 0; l < WARP; ++l)
+    if (lanes >> l & 1)
+      memcpy(clock_of(warp * WARP + l), all, threads * 4);
+}
+
+void profile_fence() {
+  if (mode == PROFILE) fenced[current] = fences[current] = ++race_time;
+}
+
+void profile_acquire_release(uintptr_t a, bool acquire, bool release) {
+  if (mode != PROFILE || !seen) return;
+  global_flag(a, acquire, release, fenced[current], race_barrier);
+  Flag *f = nullptr;
+  for (uint32_t i = 0; i < flags; ++i)
+    if (flag[i].at == a) f = &flag[i];
+  uint32_t *mine = clock_of(current);
+  if (acquire && f) join(mine, f->clock);
+  if (!release || !fenced[current]) return;
+  if (!f && flags < sizeof flag / sizeof *flag) {
+    f = &flag[flags++];
+    f->at = a;
+    f->clock = (uint32_t *)calloc(MAX_THREADS, 4);
+    if (!f->clock) abort();
+  }
+  if (!f) return;
+  join(f->clock, mine);
+  if (fenced[current] > f->clock[current]) f->clock[current] = fenced[current];
+}
