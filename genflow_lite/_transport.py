@@ -22,7 +22,8 @@ from genflow_lite._shapes import (
     describe,
     holds,
 )
-from genflow_lite.ode import Velocity, last, rk4
+from genflow_lite._stepping import Velocity
+from genflow_lite.ode import last, rk4
 
 Solver = Callable[[Velocity, Tensor, Tensor], Iterable[Tensor]]
 """A solver of `genflow_lite.ode`: (u, x, ts) to the states along ts."""

@@ -21,8 +21,9 @@ from genflow_lite._shapes import (
     check_state,
     holds,
 )
+from genflow_lite._stepping import Velocity
 from genflow_lite._transport import Solver
-from genflow_lite.ode import Velocity, heun, last
+from genflow_lite.ode import heun, last
 
 __all__ = [
     "assignment",

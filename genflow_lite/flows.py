@@ -23,6 +23,7 @@ from genflow_lite._coupling_layers import (
     SplineCoupling,
     check_points,
 )
+from genflow_lite._divergence import ProbeLaw
 from genflow_lite._priors import standard_normal
 from genflow_lite._shapes import (
     Numbers,
@@ -31,7 +32,7 @@ from genflow_lite._shapes import (
     check_generator,
     describe,
 )
-from genflow_lite._transport import ProbeLaw, Solver, Trace, transport
+from genflow_lite._transport import Solver, Trace, transport
 from genflow_lite.ode import last, rk4
 
 __all__ = ["AffineCoupling", "ContinuousFlow", "CouplingFlow", "SplineCoupling"]

@@ -28,9 +28,10 @@ from genflow_lite._shapes import (
     check_positive,
     describe,
 )
+from genflow_lite._stepping import Velocity
 from genflow_lite._transport import Transported, TransportOptions, transport
 from genflow_lite._variational import ReverseVariance, variational_terms
-from genflow_lite.ode import Velocity, velocity
+from genflow_lite.ode import velocity
 from genflow_lite.paths import GaussianPath
 
 __all__ = [
