@@ -68,6 +68,23 @@ def ours(seed: int, budget: float) -> tuple[Field, int]:
     return lambda x, t: average(x, t.expand(len(x))), STEPS
 
 
+def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of a peer's recipe."""
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+
+
+def on_our_clock(net: nn.Module) -> Field:
+    """The peers' time τ = 1 − t runs from noise to data, and is appended to x."""
+
+    def field(x: Tensor, t: Tensor) -> Tensor:
+        tau = (1 - t).expand(len(x), 1)
+        return -net(torch.cat([x, tau], 1))
+
+    return field
+
+
 def torchcfm(seed: int, budget: float) -> tuple[Field, int]:
     """torchcfm's tutorial recipe until the budget is spent."""
     matching: Any = importlib.import_module("torchcfm.conditional_flow_matching")
@@ -83,16 +100,9 @@ def torchcfm(seed: int, budget: float) -> tuple[Field, int]:
         noise = torch.randn(256, 2, generator=generator)
         t, x, v = matcher.sample_location_and_conditional_flow(noise, data)
         loss = (net(torch.cat([x, t[:, None]], 1)) - v).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        descend(optimiser, loss)
         steps += 1
-
-    def field(x: Tensor, t: Tensor) -> Tensor:
-        tau = (1 - t).expand(len(x), 1)
-        return -net(torch.cat([x, tau], 1))
-
-    return field, steps
+    return on_our_clock(net), steps
 
 
 def flow_matching(seed: int, budget: float) -> tuple[Field, int]:
@@ -113,16 +123,9 @@ def flow_matching(seed: int, budget: float) -> tuple[Field, int]:
         noise = torch.randn(4096, 2, generator=generator)
         at = path.sample(t=torch.rand(4096), x_0=noise, x_1=data)
         loss = (net(torch.cat([at.x_t, at.t[:, None]], 1)) - at.dx_t).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        descend(optimiser, loss)
         steps += 1
-
-    def field(x: Tensor, t: Tensor) -> Tensor:
-        tau = (1 - t).expand(len(x), 1)
-        return -net(torch.cat([x, tau], 1))
-
-    return field, steps
+    return on_our_clock(net), steps
 
 
 def warm_up() -> None:
