@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +15,15 @@ from cuda_labs.arguments import Parameter
 from cuda_labs.errors import CompilerMissing
 
 Extents = tuple[int, int, int]
+_NO_SUCH_PARAMETER = 1  # CUDA_ERROR_INVALID_VALUE
 
 
 class GpuKernel:
     """CuPy's kernel, whose arguments are checked before a launch.
 
     source, name, options, arch: as in `Kernel`; parameters: what the arguments must
-    be, or None where nothing on this machine can tell.
+    be, or None where nothing on this machine can tell. Then their bytes, which the
+    driver knows, are compared (CUDA Driver API, `cuFuncGetParamInfo`).
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class GpuKernel:
     ) -> None:
         self._parameters = parameters
         self._function = _function(source, name, options, arch)
+        self._sizes = None if parameters is not None else _sizes(self._function)
 
     def __call__(
         self, grid: Extents, block: Extents, args: tuple[Any, ...], shared_mem: int
@@ -40,6 +44,8 @@ class GpuKernel:
         """Queue a launch; TypeError or ValueError for arguments that do not fit."""
         if self._parameters is not None:
             arguments.check(self._parameters, args)
+        elif self._sizes is not None:
+            arguments.check_sizes(self._sizes, args)
         if shared_mem:
             self._function.max_dynamic_shared_size_bytes = shared_mem
         self._function(grid, block, args, shared_mem=shared_mem)
@@ -85,3 +91,19 @@ def _function(source: str, name: str, options: Sequence[str], arch: str | None) 
         path.write_bytes(compiled.cubin)
         module = cupy.RawModule(path=str(path))
         return module.get_function(compiled.lowered[name])
+
+
+def _sizes(function: Any) -> tuple[int, ...] | None:
+    """Bytes of each parameter, or None where the driver cannot be asked."""
+    try:
+        driver = importlib.import_module("cuda.bindings.driver")
+        handle = driver.CUfunction(int(function.kernel.ptr))
+        sizes: list[int] = []
+        while True:
+            code, _, size = driver.cuFuncGetParamInfo(handle, len(sizes))
+            if int(code):
+                break
+            sizes.append(int(size))
+    except (ImportError, AttributeError, RuntimeError):
+        return None
+    return tuple(sizes) if int(code) == _NO_SUCH_PARAMETER else None

@@ -93,6 +93,25 @@ def check(parameters: tuple[Parameter, ...], args: tuple[Any, ...]) -> None:
             _check_value(where, parameter, value)
 
 
+def check_sizes(sizes: tuple[int, ...], args: tuple[Any, ...]) -> None:
+    """Raise TypeError unless each of `args` has the bytes of its parameter.
+
+    All that can be told where the parameters' types are unknown. CuPy sends a
+    Python int or float as 8 bytes, whatever the kernel reads.
+    """
+    if len(args) != len(sizes):
+        raise TypeError(f"args: {len(args)} arguments for {len(sizes)} parameters")
+    for position, (size, value) in enumerate(zip(sizes, args, strict=True), start=1):
+        found = int(getattr(value, "nbytes", 16 if type(value) is complex else 8))
+        if is_device_array(value):
+            found = 8  # its address
+        if found != size:
+            raise TypeError(
+                f"parameter {position} ({size} bytes): pass a NumPy scalar of that "
+                f"size, got {type(value).__name__} of {found} bytes"
+            )
+
+
 def value_bytes(parameter: Parameter, value: Any) -> bytes:
     """The bytes of a checked value argument."""
     if isinstance(value, (bool, int, float, complex)) and not isinstance(

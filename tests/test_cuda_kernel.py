@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -542,7 +543,7 @@ class OnDevice:
     """An array of a GPU, as far as a launch looks at it here."""
 
     __cuda_array_interface__: ClassVar[dict[str, object]] = {}
-    dtype, ndim = np.dtype(np.float32), 1
+    dtype, ndim, nbytes, flags = np.dtype(np.float32), 1, 32, X.flags
 
 
 @pytest.mark.parametrize("way", ["__call__", "profile"])
@@ -582,6 +583,60 @@ def test_without_cupy_the_error_names_one_command(
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(CompilerMissing, match="pip install cupy-cuda13x"):
         copy()(1, 8, (OnDevice(), OnDevice(), np.int32(8)))
+
+
+class Driver:
+    """A GPU's driver and CuPy, as far as a launch asks them about parameters."""
+
+    RawModule: ClassVar[type]
+    launched: ClassVar[list[tuple]] = []
+
+    def __init__(self, sizes: list[int], end: int = 1) -> None:
+        self.sizes, self.end = sizes, end
+        self.kernel = types.SimpleNamespace(ptr=77)
+
+    def get_function(self, name: str) -> Driver:
+        return self
+
+    def __call__(self, *call, shared_mem: int) -> None:
+        self.launched.append(call)
+
+    def CUfunction(self, at: int) -> int:
+        return at
+
+    def cuFuncGetParamInfo(self, handle: int, index: int) -> tuple[int, int, int]:
+        assert handle == 77
+        if index < len(self.sizes):
+            return 0, 8 * index, self.sizes[index]
+        return self.end, 0, 0
+
+
+PTX_COPY = COPY.replace("if (i < n)", 'asm volatile("");')
+
+
+@pytest.mark.parametrize("end", [1, 801])
+def test_on_a_gpu_the_driver_tells_the_sizes_of_what_cannot_be_simulated(
+    monkeypatch: pytest.MonkeyPatch, end: int
+) -> None:
+    driver = Driver([8, 8, 4], end)
+    cupy = types.SimpleNamespace(RawModule=lambda **_: driver)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", driver)
+    monkeypatch.setattr(Driver, "launched", [])
+    k = Kernel(PTX_COPY, "copy")
+    a = OnDevice()
+    k(1, 8, (a, None, np.int32(8)))
+    wrong = [(a, a, 8), (a, a, 8.0), (a, a, True), (a, a, np.int64(8)), (a, a)]
+    for args in wrong if end == 1 else []:
+        with pytest.raises(TypeError, match=r"parameter 3 \(4 bytes\)|args: \d arg"):
+            k(1, 8, args)
+    if end != 1:  # a driver that cannot tell
+        k(1, 8, (a, a, 8))
+    assert len(driver.launched) == (1 if end == 1 else 2)
+    # What the compiler knows is more than sizes, and goes first.
+    k = Kernel(COPY, "copy")
+    with pytest.raises(TypeError, match=r"parameter 3 \(int\): pass np.int32"):
+        k(1, 8, (a, a, np.float32(8)))
 
 
 def test_on_another_system_the_simulator_says_that_it_needs_linux(
