@@ -240,6 +240,21 @@ def test_picture_shows_the_start_state(kind: str) -> None:
     assert first != last
 
 
+def test_cells_have_edges_in_the_picture() -> None:
+    z = np.zeros((9, 9))
+    z[2:5, 4:7] = 1.0
+    shades = []
+    for cells in (False, True):
+        made = explore(
+            lambda a: (a * z, (-1, 1, -1, 1)), kind="heat", a=[1], cells=cells, **WORDS
+        )
+        assert ("cells" in made.spec["panels"][0]) == cells
+        grey = np.asarray(Image.open(io.BytesIO(made.png)).convert("L"), dtype=int)
+        shades.append(((grey > 150) & (grey < 230)).sum())
+    smooth, sharp = shades
+    assert sharp < smooth / 2
+
+
 def test_images_in_the_picture() -> None:
     light, dark = np.ones((2, 4, 4)), np.zeros((2, 4, 4))
     made = explore(

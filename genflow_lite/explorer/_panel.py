@@ -30,6 +30,7 @@ class Panel:
     columns: int | None = None
     vmax: float | None = None
     shade: str = "density"
+    cells: bool = False
     arrows: float = 1.0
     summary: Callable[[Any], str] | None = None
     alt: str = ""
@@ -51,6 +52,7 @@ def panel(
     columns: int | None = None,
     vmax: float | None = None,
     shade: str = "density",
+    cells: bool = False,
     arrows: float = 1.0,
     summary: Callable[[Any], str] | None = None,
     alt: str = "",
@@ -66,9 +68,10 @@ def panel(
     x as in y), `aspect` (height over width otherwise), `columns` (images), `vmax`
     (the density drawn darkest; default each state's own maximum, which the colour
     bar shows), `shade` (what a heat layer shows, if it is not the density but, say,
-    its root), `arrows` (length of the arrows, 1: the longest usual one spans the
-    spacing of the points), `summary(frame) -> str` (a short text on the state, shown
-    and read aloud), `alt` (what the panel shows, when there are several).
+    its root), `cells` (a heat layer's numbers are drawn as squares with edges, not as
+    samples of something smooth), `arrows` (length of the arrows, 1: the longest usual
+    one spans the spacing of the points), `summary(frame) -> str` (a short text on the
+    state, shown and read aloud), `alt` (what the panel shows, when there are several).
 
     Raises TypeError where the controls do not fit `fn`; ValueError for an unknown
     kind or bad limits.
@@ -110,6 +113,7 @@ def panel(
         columns,
         None if vmax is None else float(vmax),
         shade,
+        cells,
         float(arrows),
         summary,
         alt,

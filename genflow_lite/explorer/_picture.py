@@ -158,7 +158,7 @@ def _heat(axes: Axes, frame: Frame, name: str, _: Style, head: dict) -> None:
         cmap=SHADES,
         vmin=0,
         vmax=top,
-        interpolation="bilinear",
+        interpolation="nearest" if head.get("cells") else "bilinear",
     )
     axes.grid(visible=False)
     axes.set_xlim(head["xlim"])

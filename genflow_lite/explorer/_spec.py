@@ -36,6 +36,7 @@ def head(ev: Evaluated) -> dict:
         "columns": p.columns,
         "vmax": p.vmax,
         "shade": p.shade if p.shade != "density" else None,
+        "cells": p.cells,
         "alt": p.alt,
         "arrow": arrow_scale(ev),
         "notes": ev.summaries if any(ev.summaries) else None,

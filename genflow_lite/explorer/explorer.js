@@ -319,7 +319,7 @@
         image.data[to + 3] = 255;
       }
       sheet.getContext("2d").putImageData(image, 0, 0);
-      ctx.imageSmoothingEnabled = true;
+      ctx.imageSmoothingEnabled = !panel.cells;
       ctx.imageSmoothingQuality = "high";
       const [x, y] = [g.px(box[0]), g.py(box[3])];
       ctx.drawImage(sheet, x, y, g.px(box[1]) - x, g.py(box[2]) - y);

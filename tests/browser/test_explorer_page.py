@@ -47,6 +47,7 @@ FIGURES: dict[str, Explorer] = {
     "trajectories": made(lambda a: np.array([[[0, 0], [a, 1]]]), "trajectories"),
     "field": made(grid_field, "field", **BOX),
     "heat": made(corner, "heat", **BOX),
+    "cells": made(corner, "heat", **BOX, cells=True),
     "images": made(lambda a: np.full((2, 4, 4), 0.5 + a), "images", columns=2),
     "bars": made(lambda a: {"up": a, "down": -a}, "bars"),
     "layers": made(
@@ -176,6 +177,18 @@ def test_row_zero_of_a_density_is_at_the_bottom(page: Page, folder: Path) -> Non
     expect(figure.locator(".lx-legend")).to_contain_text("density 0")
     other = show(page, folder, "layers").locator(".lx-legend")
     expect(other).to_contain_text("root of the density 0")
+
+
+def test_cells_have_edges(page: Page, folder: Path) -> None:
+    """One of 9 × 9 cells is dark as a whole, and nothing is half as dark."""
+    dark, light = [0x81, 0x8C, 0x9B], [255, 255, 255]
+    shares = {}
+    for name in ("heat", "cells"):
+        canvas = show(page, folder, name).locator("canvas")
+        n, blank = (canvas.evaluate(CENTRE, c)[2] for c in (dark, light))
+        shares[name] = n / blank
+    assert shares["cells"] > 4 * shares["heat"]
+    assert 0.7 / 80 < shares["cells"] < 1 / 80 * 1.1
 
 
 def test_images_are_as_bright_as_their_numbers(page: Page, folder: Path) -> None:
