@@ -121,6 +121,22 @@ def value_bytes(parameter: Parameter, value: Any) -> bytes:
     return np.asarray(value).tobytes()
 
 
+def expect_array(name: str, value: Any, axes: int | None = None) -> None:
+    """Raise TypeError or ValueError unless `value` is an array with elements.
+
+    axes: how many dimensions it must have; None: any number.
+    """
+    if not isinstance(value, np.ndarray) and not is_device_array(value):
+        raise TypeError(
+            f"{name}: a NumPy or CuPy array is needed, got {type(value).__name__}"
+        )
+    if axes is not None and value.ndim != axes:
+        kind = {1: "a vector", 2: "a matrix"}.get(axes, f"{axes} dimensions")
+        raise ValueError(f"{name}: {kind} is needed, got shape {value.shape}")
+    if 0 in value.shape:
+        raise ValueError(f"{name}: no size may be 0, got shape {value.shape}")
+
+
 def is_device_array(value: Any) -> bool:
     """Whether `value` lives in a GPU's memory."""
     return hasattr(value, "__cuda_array_interface__")

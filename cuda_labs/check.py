@@ -160,7 +160,13 @@ def poisoned(
 
 
 def _scale(scale: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    size = np.broadcast_to(np.asarray(scale, dtype=np.float64), shape)
+    size = np.asarray(scale, dtype=np.float64)
+    try:
+        size = np.broadcast_to(size, shape)
+    except ValueError:
+        raise ValueError(
+            f"scale: shape {size.shape} does not broadcast to the result's {shape}"
+        ) from None
     if not (np.isfinite(size).all() and (size >= 0).all()):
         raise ValueError("scale: must be finite and not negative")
     return size

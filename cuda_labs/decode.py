@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from cuda_labs import flash
+from cuda_labs.arguments import expect_array
 from cuda_labs.kernel import Kernel
 from cuda_labs.plans import Launch, filled, up
 from cuda_labs.sim.profile import Profile
@@ -109,8 +110,10 @@ def _split(
 
 
 def _join(o: Any, lse: Any) -> tuple[tuple[Kernel, Launch], Any, Any]:
-    if o.ndim < 2 or 0 in o.shape:
-        raise ValueError(f"o: (parts, *rows, d) without a zero, got {o.shape}")
+    expect_array("o", o)
+    expect_array("lse", lse)
+    if o.ndim < 2:
+        raise ValueError(f"o: (parts, *rows, d) is needed, got {o.shape}")
     if lse.shape != o.shape[:-1]:
         raise ValueError(f"lse: shape {o.shape[:-1]} is needed, got {lse.shape}")
     _floats("o", o)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cuda_labs.arguments import expect_array
 from cuda_labs.kernel import Kernel
 from cuda_labs.plans import Launch, filled, up
 
@@ -146,6 +147,8 @@ def sizes(
     q: Any, k: Any, v: Any, dtypes: tuple[np.dtype[Any], ...]
 ) -> tuple[int, int, int, int]:
     """(heads, n, m, d) of arrays that fit, or ValueError or TypeError."""
+    for name, array in (("q", q), ("k", k), ("v", v)):
+        expect_array(name, array)
     if q.ndim != 3 or 0 in q.shape:
         raise ValueError(f"q: (heads, n, d) without a zero is needed, got {q.shape}")
     heads, n, d = q.shape

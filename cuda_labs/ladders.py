@@ -10,12 +10,15 @@ contract: block, grid, what must be zero before, which sizes it takes.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cuda_labs import check
+import numpy as np
+
+from cuda_labs import arguments, check
 from cuda_labs.kernel import Kernel
 from cuda_labs.operations import OPERATIONS
 from cuda_labs.plans import Operation, Plan
@@ -45,7 +48,8 @@ class Rung:
     def plan(self, *inputs: Any) -> Plan:
         """Grid, block and arguments for these inputs; the output is poisoned.
 
-        Raises ValueError for sizes that the rung does not take.
+        Raises ValueError for sizes that the rung does not take, TypeError for
+        inputs too few or too many or that are no arrays.
         """
         return self.operation.plan(self.name, self._rounded(inputs))
 
@@ -75,8 +79,33 @@ class Rung:
         return check.agree(result, expected, k=k, scale=scale)
 
     def _rounded(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        wanted = _axes(self.operation.name, self.name)
+        if len(inputs) != len(wanted):
+            names = ", ".join(name for name, _ in wanted)
+            raise TypeError(f"inputs: {names} are needed, got {len(inputs)}")
+        for (name, axes), value in zip(wanted, inputs, strict=True):
+            if axes:
+                arguments.expect_array(name, value, axes)
         dtype = self.operation.rounds.get(self.name)
         return inputs if dtype is None else tuple(x.astype(dtype) for x in inputs)
+
+
+@lru_cache(maxsize=128)
+def _axes(operation: str, rung: str) -> tuple[tuple[str, int], ...]:
+    """Name and number of dimensions of each input; 0 for a number."""
+    own = OPERATIONS[operation]
+    own = own.variants.get(rung, own)
+    sample = own.sample(own.special.get(rung, own.shapes)[0], np.random.default_rng(0))
+    named = [
+        p.name
+        for p in inspect.signature(own.judge).parameters.values()
+        if p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+    rest = [f"input {i}" for i in range(len(named) + 1, len(sample) + 1)]
+    return tuple(
+        (name, getattr(x, "ndim", 0))
+        for name, x in zip((*named, *rest), sample, strict=True)
+    )
 
 
 def operations() -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 WARP = 32
 PARTS = 4  # of a multiprocessor, each with a scheduler and its own registers
 
@@ -62,7 +64,8 @@ def occupancy(
 
     threads: of a block, 1 to 1,024; registers: of a thread, 0 to 255; shared: bytes
     of a block, static and dynamic together. Blocks 0 means that the launch fails.
-    Raises ValueError for values outside, or for a device that is not in `DEVICES`.
+    Raises ValueError for values outside, or for a device that is not in `DEVICES`,
+    TypeError for what is no integer.
     """
     if device not in DEVICES:
         raise ValueError(f"device: one of {', '.join(DEVICES)}, got {device!r}")
@@ -71,6 +74,8 @@ def occupancy(
         ("registers", registers, 0, 255),
         ("shared", shared, 0, 1 << 30),
     ):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise TypeError(f"{name}: an integer, got {value!r}")
         if not low <= value <= high:
             raise ValueError(f"{name}: from {low} to {high}, got {value}")
     has = DEVICES[device]

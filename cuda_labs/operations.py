@@ -15,6 +15,8 @@ __all__ = ["OPERATIONS", "Launch", "Operation", "Plan"]
 
 def _vector_add(rung: str, inputs: tuple[Any, ...]) -> Plan:
     a, b = inputs
+    if b.shape != a.shape:
+        raise ValueError(f"b: a's shape {a.shape} is needed, got {b.shape}")
     out = filled(a, a.shape, np.float32, np.nan)
     grid = up(a.size, 256) if rung == "01_naive" else min(up(a.size, 256), 264)
     args = (a, b, out, np.int32(a.size))

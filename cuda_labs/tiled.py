@@ -196,5 +196,7 @@ def _check(q: Any, k: Any, v: Any, tile: tuple[int, int]) -> None:
         raise ValueError(
             f"v: (..., m, e) to fit k's {tuple(k.shape)}, got {tuple(v.shape)}"
         )
+    if not isinstance(tile, (tuple, list)) or not all(type(t) is int for t in tile):
+        raise TypeError(f"tile: two integers are needed, got {tile!r}")
     if len(tile) != 2 or min(tile) < 1:
         raise ValueError(f"tile: two sizes of at least 1 are needed, got {tile}")

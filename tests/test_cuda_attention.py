@@ -495,3 +495,13 @@ def test_arrays_that_are_not_contiguous_are_refused() -> None:
         flash.forward(q[:, ::2], k, v)
     with pytest.raises((ValueError, KernelError)):
         flash.forward(q, k, v, rows=256, cols=256)
+
+
+@pytest.mark.parametrize("use", [flash.forward, flash.standard, flash.profile])
+def test_what_is_no_array_is_named(use) -> None:
+    q = np.ones((1, 2, 8), np.float32)
+    for at, name in enumerate("qkv"):
+        given = [q, q, q]
+        given[at] = q.tolist()
+        with pytest.raises(TypeError, match=f"{name}: a NumPy or CuPy array .* list"):
+            use(*given)

@@ -97,6 +97,7 @@ def test_scale_is_the_size_of_what_was_rounded() -> None:
         (np.zeros(2), [0.0, np.inf], {}, "expected: must be finite"),
         (np.zeros(2), np.zeros(2), {"k": -1}, "k: must be 0 or more"),
         (np.zeros(2), np.zeros(2), {"scale": -1.0}, "scale: must be"),
+        (np.zeros(2), np.zeros(2), {"scale": np.ones(3)}, r"scale: shape \(3,\) does"),
     ],
 )
 def test_unusable_comparisons_are_errors(result, expected, kwargs, message) -> None:

@@ -189,6 +189,36 @@ def test_references_against_loops() -> None:
     ]
 
 
+F = np.float32
+
+
+@pytest.mark.parametrize(
+    ("op", "rung", "given", "error"),
+    [
+        ("vector_add", 1, (), TypeError("inputs: a, b are needed, got 0")),
+        ("vector_add", 1, (5, 5), TypeError("a: a NumPy or CuPy array .* got int")),
+        ("vector_add", 1, (np.ones(5, F), np.ones(3, F)), ValueError("b: a's shape")),
+        ("vector_add", 1, (np.ones(5), np.ones(5)), TypeError("float32 .* float64")),
+        ("transpose", 4, (np.ones(5, F),), ValueError("a: a matrix .* shape .5,.")),
+        ("transpose", 4, ([[1.0]],), TypeError("a: .* got list")),
+        ("reduction", 4, (np.ones((5, 2), F),), ValueError("x: a vector")),
+        ("scan", 3, (np.ones(0, F),), ValueError("x: no size may be 0")),
+        ("histogram", 3, (np.ones(5, F),), TypeError("uint8 .* float32")),
+        ("stencil", 2, (np.ones((3, 3), F),), TypeError("u, k are needed, got 1")),
+        ("matmul", 3, (np.ones((2, 3), F),), TypeError("a, b are needed, got 1")),
+        ("matmul", 6, ([1], [2]), TypeError("a: .* got list")),
+        ("softmax", 3, (np.ones(5, F),), ValueError("x: a matrix")),
+        ("attention", 2, (np.ones((2, 3), F),) * 3, ValueError("q: 3 dimensions")),
+        ("attention", 4, (np.ones((1, 2, 8), F),) * 2, TypeError("q, k, v, do")),
+    ],
+)
+def test_inputs_that_a_rung_refuses(op, rung, given, error) -> None:
+    loaded = ladders.load(op, rung)
+    for use in (loaded.run, loaded.profile):
+        with pytest.raises(type(error), match=str(error)):
+            use(*given)
+
+
 def test_what_a_ladder_does_not_have() -> None:
     with pytest.raises(ValueError, match="operation: one of attention, histogram"):
         ladders.load("sort", 1)

@@ -179,6 +179,8 @@ def test_a_second_derivative_is_refused() -> None:
         ({"v": torch.zeros(6, 4)}, ValueError, r"v: \(\.\.\., m, e\)"),
         ({"tile": (0, 4)}, ValueError, "tile: two sizes"),
         ({"tile": (4,)}, ValueError, "tile: two sizes"),
+        ({"tile": 4}, TypeError, "tile: two integers .* got 4"),
+        ({"tile": (4.0, 4)}, TypeError, "tile: two integers"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(change, error, what) -> None:
