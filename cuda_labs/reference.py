@@ -48,7 +48,10 @@ def reduction(x: npt.ArrayLike) -> Array:
 
 
 def scan(x: npt.ArrayLike) -> Array:
-    """y_i = Σ_{j ≤ i} x_j, the inclusive prefix sum. x: one-dimensional."""
+    """y_i = Σ_{j ≤ i} x_j, the inclusive prefix sum.
+
+    x: one-dimensional (ValueError otherwise). Returns its shape.
+    """
     v = _float64(x)
     if v.ndim != 1:
         raise ValueError(f"x: one dimension is needed, got shape {v.shape}")
@@ -71,7 +74,8 @@ def stencil(u: npt.ArrayLike, k: float) -> Array:
 
     (Δu)_{yx} = u_{y,x-1} + u_{y,x+1} + u_{y-1,x} + u_{y+1,x} − 4 u_{yx}: the
     five-point Laplacian (LeVeque 2007, *Finite Difference Methods*, §3.2).
-    u: (rows, cols); k = diffusivity × time step / spacing², without unit.
+    u: (rows, cols), ValueError otherwise; k = diffusivity × time step / spacing²,
+    without unit. Returns (rows, cols).
     """
     x = _float64(u)
     if x.ndim != 2:
@@ -83,7 +87,10 @@ def stencil(u: npt.ArrayLike, k: float) -> Array:
 
 
 def matmul(a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
-    """c_{ij} = Σ_p a_{ip} b_{pj}. a: (m, k), b: (k, n). Returns (m, n)."""
+    """c_{ij} = Σ_p a_{ip} b_{pj}.
+
+    a: (m, k), b: (k, n). Returns (m, n). Raises ValueError for other shapes.
+    """
     x, y = _float64(a), _float64(b)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[0]:
         raise ValueError(f"b: shape {y.shape} does not fit a's {x.shape}")

@@ -501,7 +501,7 @@ def test_arrays_that_are_not_contiguous_are_refused() -> None:
 def test_what_is_no_array_is_named(use) -> None:
     q = np.ones((1, 2, 8), np.float32)
     for at, name in enumerate("qkv"):
-        given = [q, q, q]
+        given: list[Any] = [q, q, q]
         given[at] = q.tolist()
         with pytest.raises(TypeError, match=f"{name}: a NumPy or CuPy array .* list"):
             use(*given)

@@ -139,5 +139,5 @@ def test_bad_values_are_refused(args, words) -> None:
 
 @pytest.mark.parametrize("args", [(2.5, 32), (256, "a"), (256, True), (256, 32, None)])
 def test_what_is_no_integer_is_refused(args) -> None:
-    with pytest.raises(TypeError, match="(threads|registers|shared): an integer, got"):
+    with pytest.raises(TypeError, match=r"(threads|registers|shared): an integer, got"):
         occupancy(*args)
