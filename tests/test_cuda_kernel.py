@@ -455,8 +455,16 @@ def test_denormal_floats_are_flushed_and_doubles_kept() -> None:
     Kernel(source, "f", options=("-DT=float",))(1, 1, (x,))
     assert x[1] == 0
     y = np.array([np.finfo(np.float64).tiny, 1])
-    Kernel(source.replace("T* x", "double* x"), "f", options=["-DT=double"])(1, 1, (y,))
+    Kernel(source, "f", options=["-DT=double"])(1, 1, (y,))
     assert y[1] == np.finfo(np.float64).tiny / 2
+    template = source.replace('extern "C"', "template <class T>")
+    y[1] = 1
+    Kernel(template, "f<double>")(1, 1, (y,))
+    assert y[1] == np.finfo(np.float64).tiny / 2
+    # A word in a comment changes nothing.
+    x[1] = 1
+    Kernel(source + "// double-buffered", "f", options=["-DT=float"])(1, 1, (x,))
+    assert x[1] == 0
 
 
 def test_many_launches_of_many_kernels_share_one_helper() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -20,7 +21,7 @@ from cuda_labs.sim.layout import (
     raw,
     regions_of,
 )
-from cuda_labs.sim.source import are_independent
+from cuda_labs.sim.source import are_independent, blank
 
 MODES = {"fast": 0, "checked": 1, "profile": 2}
 
@@ -53,7 +54,8 @@ class Loaded:
         self._bound = 0
         # Flushing is a mode of the processor for both widths; CuPy flushes
         # float alone, so a kernel that names double is left exact.
-        self.flush = "double" not in source
+        named = " ".join((blank(source), name, *options))
+        self.flush = not re.search(r"\bdouble[234]?\b", named)
         self.divisible = are_independent(" ".join((source, *options)), self.built.image)
 
     def parameters(self) -> tuple[Parameter, ...]:
