@@ -8,7 +8,8 @@ request: a warp's load or store with at least one active lane.
 sectors: different 32-byte segments that a request touches; ideal: the fewest
 that hold its bytes. wavefronts: turns in which shared memory serves a request;
 in each phase (32 lanes of up to 4 bytes, 16 of 8, 8 of 16) the largest number
-of different words in one of the 32 banks. Wide shared accesses are a model. An
+of different words in one of the 32 banks. Wide shared accesses and the loads of
+`nvcuda::wmma` are a model, not measured on a GPU. An
 asynchronous copy counts as an "async load" of global and an "async store" to
 shared memory, apart from the loads and stores of the other kinds.
 """
