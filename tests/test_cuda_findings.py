@@ -250,6 +250,17 @@ def test_a_fence_of_each_thread_before_a_barrier_orders_blocks_too() -> None:
         assert kinds(run(body.format(*parts), grid=4, n=n)) == {"race"}
 
 
+@pytest.mark.parametrize(("first", "then"), [("load", "store"), ("store", "load")])
+def test_blocks_race_whichever_comes_first(first: str, then: str) -> None:
+    does = {"load": "y[blockIdx.x] = x[9];", "store": "x[9] = 5.0f;"}
+    p = run(
+        f"if (blockIdx.x == 0) {{\n{does[first]}\n}} else {{\n{does[then]}\n}}",
+        grid=2,
+        block=1,
+    )
+    assert [(f.kind, f.line, f.other_line) for f in p.errors] == [("race", 6, 4)]
+
+
 def test_equal_stores_of_blocks_are_a_note() -> None:
     assert not run("y[7] = 3.0f;", grid=2).errors
     assert kinds(run("y[7] = blockIdx.x;", grid=2, block=1)) == {"race"}
@@ -267,6 +278,52 @@ def test_a_load_that_compare_and_swap_checks_is_a_note() -> None:
     assert {f.kind for f in p.notes} == {"checked by atomicCAS"}
     p = run("if (t == 0) atomicAdd(y, 1.0f);\nx[t] = *y;", grid=2)
     assert kinds(p) == {"race"}
+
+
+def test_a_comparison_that_only_a_later_block_makes() -> None:
+    body = (
+        "unsigned* a = (unsigned*)y;\nif (blockIdx.x == 1) atomicAdd(a, 1u);\n"
+        "if (blockIdx.x == 2) {\n  unsigned old = *a;\n  atomicCAS(a, old, old + 1);\n}"
+    )
+    p = run(body, grid=3, block=1)
+    assert not p.errors
+    assert {f.kind for f in p.notes} == {"checked by atomicCAS"}
+
+
+def test_each_line_that_loads_what_nothing_wrote_is_reported() -> None:
+    p = run(
+        "__shared__ float s[1];\nfloat a = s[0];\na += 2 * s[0];\ny[t] = a;", block=1
+    )
+    assert [(f.kind, f.line) for f in p.errors] == [("uninitialised", 4)]
+    body = "__shared__ float s[1];\nif (t == 0) y[0] = s[0];\nif (t == 1) y[1] = s[0];"
+    lines = [(f.kind, f.line) for f in run(body, block=2).errors]
+    assert lines == [("uninitialised", 4), ("uninitialised", 5)]
+
+
+@pytest.mark.parametrize("byte", range(8))
+def test_a_race_with_part_of_a_word(byte: int) -> None:
+    # Four bytes from the third one on, across a boundary of words.
+    p = run(
+        "__shared__ alignas(4) char s[8];\n((int*)s)[t] = 1;\n"
+        "__syncthreads();\n"
+        f"if (t == 0) memcpy(s + 2, &n, 4);\nelse y[0] = s[{byte}];",
+        block=2,
+        n=7,
+    )
+    assert kinds(p) == ({"race"} if 2 <= byte < 6 else set())
+
+
+def test_a_reader_of_another_warp_is_not_forgotten_for_ordered_ones() -> None:
+    # Warp 1 loads first; six lanes of warp 0 follow, each after the one before.
+    body = (
+        "__shared__ float s;\nint lane = t % 32;\nif (t == 0) s = 1;\n"
+        "__syncthreads();\nif (t == {reader}) y[40] = s;\nif (t < 32) {{\n"
+        "  for (int i = 0; i < 6; ++i) {{\n    if (lane == i) y[i] = s;\n"
+        "    __syncwarp();\n  }}\n  if (lane == 31) s = 2;\n}}"
+    )
+    p = run(body.format(reader=32), block=64, order="reversed")
+    assert [(f.kind, f.line, f.other_line) for f in p.errors] == [("race", 13, 7)]
+    assert not run(body.format(reader=5), block=64, order="reversed").errors
 
 
 # ---- no finding where there is no fault ----

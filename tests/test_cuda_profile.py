@@ -13,6 +13,7 @@ from cuda_labs import Kernel
 from cuda_labs.sim import build, profile
 
 KERNELS = Path(build.__file__).parent.parent / "kernels"
+LANES = range(1, 32, 2)
 
 
 def sectors(first: np.ndarray, width: int) -> int:
@@ -173,6 +174,49 @@ def test_a_break_a_continue_and_a_while_are_paired() -> None:
     load = p.lines[6].access["global load"]
     assert load.requests == len(groups)
     assert load.sectors == sum(sectors(np.array(g), 4) for g in groups.values())
+
+
+@pytest.mark.parametrize("meet", ["s += 1", "tick()"])
+def test_very_long_loops_are_paired(meet: str) -> None:
+    # More program points than are kept at once: they are collected on the way,
+    # with the other lanes at the end or the beginning, or side by side in a call.
+    steps, longer = 70_000, 40
+    p = run(
+        f"float s = 0;\nfor (int i = 0; i < {steps} + t % 2 * {longer}; ++i) {{\n"
+        f"  if ((i + t) % 32 < 31) s += get(x, i % 64, t);\n"
+        f"  if (i < {steps}) {meet};\n}}\ny[t] = s;",
+        before="__device__ __noinline__ float get(const float* p, int i, int t) {\n"
+        "  return i % 2 ? p[i + t] : p[t];\n}\n"
+        "__device__ __noinline__ void tick() { __syncwarp(); }\n",
+    )
+    # Lane t sits out the iterations with (i + t) % 32 = 31, one lane in each.
+    odd = longer // 2 * 16 * 2  # the odd lanes alone, at even i and at odd i
+    idle = sum((i + t) % 32 == 31 for i in range(steps, steps + longer) for t in LANES)
+    loads = p.lines[2].access["global load"]
+    assert loads.lanes == 31 * steps + odd - idle
+    assert loads.requests == steps + longer
+    assert not p.notes
+    assert not p.errors
+
+
+def test_lanes_that_wait_in_a_call_find_their_way_back() -> None:
+    # Lane 0, the last one, uses up the table of points while the others wait.
+    p = run(
+        "float s = 0;\nfor (int j = 0; j < 3; ++j) {\n  if (t == 0 && j == 1)\n"
+        "    for (int i = 0; i < 400000; ++i) s += i;\n  tick();\n"
+        "  s += x[32 * j + t];\n}\ny[t] = s;",
+        before="__device__ __noinline__ void tick() { __syncwarp(); }\n",
+        order="reversed",
+    )
+    load = p.total("global load")
+    assert (load.requests, load.lanes, load.sectors) == (3, 96, 12)
+    assert not p.notes
+
+
+def test_a_part_of_a_warp_after_a_whole_one() -> None:
+    p = run("float s = x[t];\n__syncthreads();\nif (t < 8) s += x[t];\ny[t] = s;")
+    assert p.lines[3].access["global load"].sectors == 4
+    assert p.lines[5].access["global load"].sectors == 1
 
 
 def test_calls_are_told_apart_by_their_site() -> None:

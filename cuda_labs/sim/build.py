@@ -34,8 +34,8 @@ from cuda_labs.sim.source import (
 
 FOLDER = Path(__file__).parent
 PARTS = shlex.split(
-    "host.cpp workers.cpp scheduler.cpp warp.cpp memory.cpp async.cpp faults.cpp "
-    "profile.cpp requests.cpp points.cpp loops.cpp clocks.cpp "
+    "host.cpp watch.cpp builtins.cpp workers.cpp scheduler.cpp warp.cpp memory.cpp "
+    "async.cpp faults.cpp profile.cpp requests.cpp points.cpp loops.cpp clocks.cpp "
     "conflicts.cpp races.cpp global_races.cpp"
 )
 SOURCE_NAME = "kernel.cu"

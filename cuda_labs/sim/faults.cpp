@@ -35,6 +35,7 @@ static bool in_kernel(uintptr_t pc) {
 // A signal comes from the kernel or from a function that it called: follow
 // the frame pointers, inside the running stack, to the addresses in it.
 void on_signal(int number, siginfo_t *info, void *context) {
+  if (number == SIGALRM && watch_goes_on()) return;
   uintptr_t pc = 0, frame = 0, top = 0;
 #if defined(__x86_64__)
   auto &registers = ((ucontext_t *)context)->uc_mcontext.gregs;
@@ -80,6 +81,12 @@ static void ubsan(int kind, const Place *place, const char *text) {
   if (mode != FAST) finding(kind, (int)place->line, nullptr, text);
 }
 extern "C" {
+  // An object's table of virtual functions is set. The call is the last thing
+  // here, a jump, so that the place in the kernel is what returns are to.
+  void __tsan_write8(void *);
+  void __tsan_read8(void *);
+  void __tsan_vptr_update(void **p, void *) { __tsan_write8(p); }
+  void __tsan_vptr_read(void **p) { __tsan_read8(p); }
   void __ubsan_handle_out_of_bounds(Place *place, uintptr_t index) {
     char text[80];
     snprintf(text, sizeof text, "%ld", (long)index);

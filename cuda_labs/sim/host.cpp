@@ -3,16 +3,13 @@
 // printf's text, then the arguments. Whatever goes wrong in a kernel ends this
 // process and nothing else.
 #include <dlfcn.h>
-#include <fcntl.h>
 #include <link.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/time.h>
 #include <unistd.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -24,36 +21,6 @@ void on_signal(int number, siginfo_t *info, void *context);
 
 Status *status;
 static int arena_file;
-
-extern "C" {
-  unsigned sim_thread_x() { return thread[current].x; }
-  unsigned sim_thread_y() { return thread[current].y; }
-  unsigned sim_thread_z() { return thread[current].z; }
-  unsigned sim_block_x() { return block_index[0]; }
-  unsigned sim_block_y() { return block_index[1]; }
-  unsigned sim_block_z() { return block_index[2]; }
-  unsigned sim_block_dim_x() { return block[0]; }
-  unsigned sim_block_dim_y() { return block[1]; }
-  unsigned sim_block_dim_z() { return block[2]; }
-  unsigned sim_grid_dim_x() { return grid[0]; }
-  unsigned sim_grid_dim_y() { return grid[1]; }
-  unsigned sim_grid_dim_z() { return grid[2]; }
-}
-
-EXPORT int sim_printf(const char *format, ...) {
-  char *text = arena + 4096;
-  uint32_t used = status->printed;
-  va_list list;
-  va_start(list, format);
-  int n = vsnprintf(text + used, PRINT_MAX - used, format, list);
-  va_end(list);
-  if (n > 0) {
-    uint64_t total = (uint64_t)used + (uint64_t)n;
-    status->printed =
-        total < PRINT_MAX - 1 ? (uint32_t)total : PRINT_MAX - 1;
-  }
-  return n;
-}
 
 // ---- talking to the parent ----
 static bool read_all(void *to, size_t n) {
@@ -157,13 +124,6 @@ static void mark(const Range *r, uint32_t n, bool on) {
   }
 }
 
-static void set_timer(double seconds) {
-  itimerval t = {};
-  t.it_value.tv_sec = (time_t)seconds;
-  t.it_value.tv_usec = (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6);
-  setitimer(ITIMER_REAL, &t, nullptr);
-}
-
 static void flush_denormals(bool on) {
 #if defined(__x86_64__)
   unsigned bits = 0x8040;
@@ -233,7 +193,7 @@ static void launch(const char *payload) {
   begin_launch();
   if (mode == PROFILE) profile_begin(l->learn);
   flush_denormals(l->flush);
-  set_timer(l->deadline);
+  watch_begin(l->deadline);
   now = l;
   shared_of_now = shared;
   arguments_of_now = arguments;
@@ -241,7 +201,7 @@ static void launch(const char *payload) {
   // To learn a kernel's loops one block is enough, or none if they are known.
   if (mode == PROFILE) run_blocks(0, !l->learn ? blocks : !loops_known());
   else run_divided(blocks, l->workers);
-  set_timer(0);
+  watch_end();
   flush_denormals(false);
   for (uint32_t i = 0; i < l->variables; ++i)
     memcpy(arena + variable[2 * i + 1].at,
@@ -264,6 +224,7 @@ static void launch(const char *payload) {
 int main(int count, char **argument) {
   if (count != 2) return 2;
   arena_file = atoi(argument[1]);
+  watch_parent();
   rlimit none = {0, 0};
   setrlimit(RLIMIT_CORE, &none);
   signal(SIGINT, SIG_IGN);  // the parent decides

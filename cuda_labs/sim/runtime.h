@@ -77,6 +77,10 @@ extern uintptr_t stack_low;
 
 [[noreturn]] void finding(int kind, int line, const void *pc,
                           const char *text);
+void watch_parent();
+void watch_begin(double seconds);
+void watch_end();
+bool watch_goes_on();
 void begin_launch();
 void run_block(void *const *arguments, uint64_t order);
 void run_blocks(uint64_t first, uint64_t last);
