@@ -129,6 +129,58 @@ def test_a_helper_outlives_the_thread_that_started_it() -> None:
     assert process.current() is helper
 
 
+PARENT = """
+import sys
+import numpy as np
+from cuda_labs import Kernel
+from cuda_labs.sim import process
+
+source = '''
+extern "C" __global__ void f(int* x, int n) {
+  x[blockIdx.x] = n;
+  while (n) BODY;
+}'''.replace("BODY", sys.argv[1])
+k = Kernel(source, "f", checked=False, workers=int(sys.argv[2]))
+x = np.zeros(4, np.int32)
+k(4, 1, (x, np.int32(0)))
+print(process.current()._child.pid, flush=True)
+if sys.argv[3] == "busy":
+    k(4, 1, (x, np.int32(1)), timeout=120)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not LINUX, reason="macOS: the helper ends at its deadline")
+@pytest.mark.parametrize(
+    ("body", "workers", "state"),
+    [
+        ("{ }", 1, "busy"),
+        ("__syncthreads()", 1, "busy"),
+        ("{ }", 2, "busy"),
+        ("{ }", 1, "idle"),
+    ],
+)
+def test_a_launch_does_not_outlive_its_parent(body, workers, state) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, body, str(workers), state],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    with parent:
+        assert parent.stdout is not None
+        helper = int(parent.stdout.readline())
+        time.sleep(0.3)
+        below = Path(f"/proc/{helper}/task/{helper}/children").read_text().split()
+        assert len(below) == (workers - 1 if state == "busy" else 0)
+        assert not has_ended(helper)
+        parent.kill()
+        parent.wait()
+    for pid in (helper, *map(int, below)):
+        assert ends_within(5, pid)
+
+
 # ---- the memory that it shares ----
 
 
