@@ -8,6 +8,7 @@ import pytest
 from profiled_kernels import run
 
 from cuda_labs.sim import profile
+from cuda_labs.sim.findings import Finding
 
 
 def test_the_display_shows_the_source_with_its_numbers() -> None:
@@ -41,8 +42,8 @@ def test_the_display_escapes_and_greys_comments_and_needs_no_colour() -> None:
 
 
 def test_the_display_marks_both_lines_of_a_finding() -> None:
-    race = profile.Finding("race", "a race", 2, 3)
-    note = profile.Finding("equal writes", "a note", 4, 5)
+    race = Finding("race", "a race", 2, 3)
+    note = Finding("equal writes", "a note", 4, 5)
     source = "\n".join(f"line {k};" for k in range(1, 7))
     page = profile.Profile(source, (race,), (note,), {}, 0)._repr_html_()
     rows = page.split("<tbody")[1].split("<tr")[1:]

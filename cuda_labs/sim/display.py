@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cuda_labs.sim.profile import Finding, Profile
+    from cuda_labs.sim.findings import Finding
+    from cuda_labs.sim.profile import Profile
 
 Row = dict[str, "int | float | str"]
 

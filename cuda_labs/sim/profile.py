@@ -16,11 +16,11 @@ shared memory, apart from the loads and stores of the other kinds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cuda_labs.errors import KernelError
 from cuda_labs.sim import build, display, elf, wire
+from cuda_labs.sim.findings import Finding, in_words
 
 KINDS = {
     0: "global load",
@@ -33,22 +33,10 @@ KINDS = {
     7: "async load",
     8: "async store",
 }
-_NOTES = {
-    1: "race",
-    2: "equal writes",
-    3: "uninitialised",
-    4: "exited before a barrier",
-    5: "counts split",
-    6: "not tracked",
-    7: "checked by atomicCAS",
-    8: "not arrived",
-}
 _ERRORS = {"race", "uninitialised", "not arrived"}
 _IN_SECTORS = ("global load", "global store", "async load")
 _IN_WAVEFRONTS = ("shared load", "shared store", "async store")
-_LINE_FLAG, _DYNAMIC_FLAG, _GLOBAL_FLAG = 1 << 31, 1 << 40, 1 << 41
-# Position, offset in the shared file, bytes and element size of the arrays.
-Arrays = list[tuple[int, int, int, int]]
+_LINE_FLAG = 1 << 31
 
 
 @dataclass
@@ -114,31 +102,6 @@ class Line:
         return shared.wavefronts - shared.ideal_wavefronts
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something wrong, or worth a note, with its line.
-
-    kind: such as "race"; line: of the access; other_line: of the access that it
-    conflicts with; block and threads: the first time it was seen; count: how
-    often; fatal: whether the launch ended there.
-    """
-
-    kind: str
-    message: str
-    line: int | None
-    other_line: int | None = None
-    block: tuple[int, int, int] | None = None
-    threads: tuple[int, ...] = ()
-    count: int = 1
-    fatal: bool = False
-
-    def __str__(self) -> str:
-        # The message of a launch that ended says line, block and thread itself.
-        where = f"line {self.line}: " if self.line and not self.fatal else ""
-        times = f" ({self.count} times)" if self.count > 1 else ""
-        return f"{where}{self.message}{times}"
-
-
 @dataclass(frozen=True, repr=False)
 class Profile:
     """Counts and findings of one launch.
@@ -182,7 +145,7 @@ class Profile:
             at = lines.setdefault(line(place), Line()).access
             at.setdefault(KINDS[kind], Access()).add(access)
         found = [
-            _finding(f, line, built, reply.arrays)
+            in_words(f, line, built, reply.arrays)
             for f in wire.FOUND.iter_unpack(reply.found)
         ]
         errors = tuple(f for f in found if f.kind in _ERRORS)
@@ -240,57 +203,3 @@ def _ratio(a: int, b: int) -> float:
 
 def _bytes(reply: wire.Reply) -> int:
     return 32 * reply.footprint
-
-
-def _finding(
-    f: tuple[int, ...],
-    line: Callable[[int], int],
-    built: build.Built,
-    arrays: Arrays,
-) -> Finding:
-    kind = _NOTES[f[0]]
-    at, other = line(f[1]) or None, line(f[2]) or None
-    first, second, store, other_store = f[7], f[8], f[9], f[10]
-    where = _where(f[12], built, arrays)
-    # Blocks are named where two of them meet: by number, as the other one is known.
-    there = f" of block number {f[11] - 1}" if f[11] else ""
-    flat = f"number {f[4]}" if f[5] == f[6] == 0 else f"{(f[4], f[5], f[6])}"
-    here = f" of block {flat}" if f[11] else ""
-    verb = ("loads", "stores to", "loads", "changes")
-    messages = {
-        "race": f"thread {first}{here} {verb[store]} {where} while thread "
-        f"{second}{there} {verb[other_store]} it on line {other}, and nothing "
-        "orders the two",
-        "equal writes": f"threads {first} and {second}{there} store the same value "
-        f"to {where}",
-        "uninitialised": f"thread {first} loads {where}, which nothing has written",
-        "exited before a barrier": "threads that have exited count as arrived",
-        "counts split": "a lane came twice to one place in one iteration; "
-        "the counts of this line are upper bounds",
-        "not tracked": "races are tracked in the first 32 MB of global memory "
-        "that a launch touches",
-        "not arrived": f"thread {first} {verb[store]} {where}, to which the copy "
-        f"begun on line {other} has not yet arrived: wait for it first",
-        "checked by atomicCAS": "a plain load beside atomics, which atomicCAS "
-        "then checks",
-    }
-    pair = (first, second) if kind in ("race", "equal writes") else (first,)
-    if kind not in ("race", "equal writes", "not arrived"):
-        other = None
-    return Finding(kind, messages[kind], at, other, (f[4], f[5], f[6]), pair, f[3])
-
-
-def _where(at: int, built: build.Built, arrays: Arrays) -> str:
-    if at >= _GLOBAL_FLAG:
-        for position, start, size, item in arrays:
-            inside = at - _GLOBAL_FLAG - start
-            if 0 <= inside < size:
-                return f"element {inside // item} of argument {position + 1}"
-        return "global memory"
-    if at >= _DYNAMIC_FLAG:
-        return f"byte {at - _DYNAMIC_FLAG} of dynamic shared memory"
-    for v in built.image.shared:
-        if v.offset <= at < v.offset + v.size:
-            name = build.local_name(v.name) or v.name
-            return f"byte {at - v.offset} of {name}"
-    return "shared memory"
