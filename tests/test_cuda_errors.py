@@ -192,6 +192,18 @@ def test_recursion_and_large_local_arrays_end_in_an_error() -> None:
     assert error.kind == "stack overflow"
 
 
+@pytest.mark.parametrize("extra", range(0, 128, 16))
+def test_a_stack_may_end_while_threads_are_switched(extra: int) -> None:
+    # The stacks are full at different places: in the function, in the launcher.
+    deep = (
+        f"__device__ __noinline__ int g(int n) {{ char a[{extra + 1}]; "
+        "for (int i = 0; i < n % 3; ++i) a[i] = n; __syncwarp();\n"
+        "  return g(n + 1) + a[0]; }\n"
+    )
+    error = failure(kernel("x[threadIdx.x] = g(1);", deep), 1)
+    assert error.kind == "stack overflow"
+
+
 def test_one_is_singular() -> None:
     x = np.zeros(1, np.float32)
     k = kernel("((char*)x)[n] = 1;")

@@ -46,20 +46,30 @@ void on_signal(int number, siginfo_t *info, void *context) {
   auto &registers = ((ucontext_t *)context)->uc_mcontext;
   pc = registers.pc;
   frame = registers.regs[29];
+  top = registers.sp;
 #endif
   uintptr_t end = stack_low + STACK;
   int found = 0;
   // A return address points behind its call; a fault at its instruction.
   if (in_kernel(pc)) status->pc[found++] = pc - kernel->image + 1;
-  // On x86-64 a function just entered has its return address on top.
+#if defined(__x86_64__)
+  // A function just entered has its return address on top.
   if (!found && top >= stack_low && top + 8 <= end &&
       in_kernel(*(uintptr_t *)top))
     status->pc[found++] = *(uintptr_t *)top - kernel->image;
+#endif
   for (int i = 0; i < 64 && found < 4; ++i) {
     if (frame < stack_low || frame + 16 > end || (frame & 7)) break;
     pc = ((uintptr_t *)frame)[1];
     if (in_kernel(pc)) status->pc[found++] = pc - kernel->image;
     frame = *(uintptr_t *)frame;
+  }
+  // Below the stack in use: it is full. While threads are switched it is that of
+  // the one that leaves.
+  uintptr_t address = (uintptr_t)info->si_addr;
+  if (number == SIGSEGV && top - address + 8192 < 16384) {
+    if (top - stack_low >= STACK) current = leaving;
+    stack_low = address;
   }
   status->line = 0;
   status->signal = number;

@@ -73,6 +73,7 @@ extern uint32_t grid[3], block[3], block_index[3], threads;
 extern uint32_t dynamic_bytes;
 extern Thread thread[MAX_THREADS];
 extern uint32_t current;
+extern uint32_t leaving;  // the last thread that gave way
 extern uintptr_t stack_low;
 
 [[noreturn]] void finding(int kind, int line, const void *pc,

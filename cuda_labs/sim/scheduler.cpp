@@ -10,7 +10,7 @@
 #include "swap.h"
 
 Thread thread[MAX_THREADS];
-uint32_t current, threads;
+uint32_t current, leaving, threads;
 uint32_t grid[3], block[3], block_index[3];
 uintptr_t stack_low;
 
@@ -104,6 +104,7 @@ static inline __attribute__((always_inline)) void next(void **save) {
 static inline __attribute__((always_inline)) void leave() {
   Fiber *f = running;
   thread[current].fiber = f;
+  leaving = current;
   next(&f->sp);
 }
 
