@@ -196,12 +196,12 @@ def test_recursion_and_large_local_arrays_end_in_an_error() -> None:
 def test_a_stack_may_end_while_threads_are_switched(extra: int) -> None:
     # The stacks are full at different places: in the function, in the launcher.
     deep = (
-        f"__device__ __noinline__ int g(int n) {{ char a[{extra + 1}]; "
-        "for (int i = 0; i < n % 3; ++i) a[i] = n; __syncwarp();\n"
+        f"__device__ __noinline__ int g(int n) {{ char a[{extra + 2}]; "
+        "for (int i = 0; i < n % 3; ++i) a[i] = n; __syncthreads();\n"
         "  return g(n + 1) + a[0]; }\n"
     )
     error = failure(kernel("x[threadIdx.x] = g(1);", deep), 1)
-    assert error.kind == "stack overflow"
+    assert (error.kind, error.line) == ("stack overflow", 1)
 
 
 def test_one_is_singular() -> None:
