@@ -17,31 +17,32 @@ from cuda_labs import Kernel, check
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 import simulator  # pyright: ignore[reportMissingImports] # noqa: E402
+import simulator_cases  # pyright: ignore[reportMissingImports] # noqa: E402
 
-CASES = simulator.cases()
+CASES = simulator_cases.cases()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.kernel)
 def test_ours_is_verified_and_a_wrong_result_refused(case) -> None:
     Kernel(case.source, case.kernel)(case.grid, case.block, case.args)
     result = case.arrays[-1]
-    assert simulator.verify(case, result) <= 1
+    assert simulator_cases.verify(case, result) <= 1
     result.flat[-1] += 0.01
     with pytest.raises(check.Mismatch):
-        simulator.verify(case, result)
+        simulator_cases.verify(case, result)
     result.flat[0] = np.nan
     with pytest.raises(check.Mismatch, match="not finite"):
-        simulator.verify(case, result)
+        simulator_cases.verify(case, result)
 
 
 NUMBA = """
 import importlib, json, sys
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-import simulator
+import simulator_cases
 kernels = importlib.import_module("numba_kernels")
 found = {}
-for case in simulator.cases():
+for case in simulator_cases.cases():
     out = case.arrays[-1]
     out.fill(np.nan)
     getattr(kernels, case.kernel)[(1,), case.block](*case.args)
