@@ -10,7 +10,6 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -31,6 +30,8 @@ from cuda_labs.sim.source import (
     static_local,
     translate,
 )
+from cuda_labs.sim.unit import SOURCE_NAME as SOURCE_NAME
+from cuda_labs.sim.unit import first_error, head, kernel_names, local_name, owner
 
 FOLDER = Path(__file__).parent
 PARTS = shlex.split(
@@ -38,27 +39,30 @@ PARTS = shlex.split(
     "async.cpp faults.cpp profile.cpp requests.cpp points.cpp loops.cpp clocks.cpp "
     "conflicts.cpp races.cpp global_races.cpp"
 )
-SOURCE_NAME = "kernel.cu"
 COMPILER_SECONDS = 60.0
 STATIC_SHARED_LIMIT = 48 * 1024
-
-_INSTEAD = {
-    "INFINITY": "__int_as_float(0x7f800000)",
-    "NAN": "__int_as_float(0x7fffffff)",
-}
+# What compilers say of a vector type in a union that is copied, or of elements
+# listed without braces of their own.
+_NEEDS_PLAIN = (
+    "delete",
+    "too many init",
+    "excess elements",
+    "designat",
+    "non-aggregate",
+)
 
 
 @dataclass(frozen=True)
 class Built:
-    """A compiled kernel: the object, and what stands in it."""
+    """A compiled kernel: the object, and what stands in it.
+
+    static_shared: bytes of static shared memory, each array on its 16-byte
+    boundary, without the arrays of other kernels in the source.
+    """
 
     path: Path
     image: elf.Image
-
-    @property
-    def static_shared(self) -> int:
-        """Bytes of static shared memory, each array on its 16-byte boundary."""
-        return sum((v.size + 15) // 16 * 16 for v in self.image.shared)
+    static_shared: int
 
 
 @dataclass(frozen=True)
@@ -107,22 +111,14 @@ def kernel(
     for option in options:
         if not option.startswith(("-D", "-U")):
             raise ValueError(f"options: only -D and -U, got {option!r}")
-    # After the simulator's headers, whose names the caller's may not touch.
-    defined = "".join(_directive(option) for option in options)
-    head = f'#include "sim_core.h"\n{defined}#line 1 "{SOURCE_NAME}"\n'
     tool = compiler()
-    flags = [
-        *flags_.of_kernel(tool.family, flavour),
-        "-I",
-        str(INCLUDE),
-        "-x",
-        "c++",
-        "-",
-    ]
+    first = head(source, options)
 
-    def compiled(text: str, bound: str) -> Path:
+    def compiled(text: str, bound: str, plain: bool = False) -> Path:
         entry = f'\n#line 1 "entry"\nSIM_ENTRY({bound}, {name})\n'
-        whole = head + text + entry
+        whole = f"{'#define SIM_PLAIN 1' if plain else ''}\n{first}{text}{entry}"
+        flags = flags_.of_kernel(tool.family, flavour, plain=plain)
+        flags += ["-I", str(INCLUDE), "-x", "c++", "-"]
         return _cached(tool, flags, whole, ".so", _header_digest(INCLUDE))
 
     text = translate(source)
@@ -130,19 +126,23 @@ def kernel(
     try:
         path = compiled(bounded, bound)
     except CompileError as error:
-        if BOUND_PREFIX not in error.log:
+        if BOUND_PREFIX in error.log:
+            path = compiled(text, "0")  # what the bound says cannot be evaluated
+        elif any(word in error.log for word in _NEEDS_PLAIN):
+            try:
+                path = compiled(bounded, bound, plain=True)
+            except CompileError:
+                raise error from None
+        else:
             raise
-        path = compiled(text, "0")  # what the bound says cannot be evaluated
-    built = Built(path, elf.read_image(path))
+    image = elf.read_image(path)
+    others = kernel_names(source) - {name.partition("<")[0].strip().split("::")[-1]}
+    own = [v for v in image.shared if owner(v.name) not in others]
+    built = Built(path, image, sum((v.size + 15) // 16 * 16 for v in own))
+    if built.image.dynamic:
+        raise CompileError("a variable's initial value is no constant")
     _check_variables(source, built)
     return built
-
-
-def _directive(option: str) -> str:
-    name, _, value = option[2:].partition("=")
-    if option.startswith("-U"):
-        return f"#undef {name}\n"
-    return f"#define {name} {value if '=' in option else 1}\n"
 
 
 @lru_cache(maxsize=1)
@@ -179,7 +179,7 @@ def _cached(
         command = [*tool.command, *flags, "-o", name]
         status, log = bounded.run(command, text, seconds=COMPILER_SECONDS)
         if status:
-            raise CompileError(_first_error(log.strip()), log.strip())
+            raise CompileError(first_error(log.strip()), log.strip())
         partial.chmod(0o700)
         partial.replace(path)
     except subprocess.TimeoutExpired:
@@ -188,26 +188,6 @@ def _cached(
     finally:
         partial.unlink(missing_ok=True)
     return path
-
-
-def _first_error(log: str) -> str:
-    for line in log.splitlines():
-        if "error:" in line:
-            place, _, message = line.partition("error:")
-            if place.startswith(SOURCE_NAME):
-                return f"line {place.split(':')[1]}: {_hint(message.strip())}"
-            if place.startswith("entry"):
-                return f"no such kernel, or more than one: {message.strip()}"
-            return line.strip()
-    return log or "the compiler failed without a message"
-
-
-def _hint(message: str) -> str:
-    """What to write in place of a name that neither compiler knows."""
-    for name, instead in _INSTEAD.items():
-        if re.search(rf"\b{name}\b", message):
-            return f"{message} (NVRTC does not know {name} either: write {instead})"
-    return message
 
 
 @lru_cache(maxsize=1)
@@ -221,7 +201,8 @@ def cache_folder() -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         stat = folder.stat()
         private = stat.st_uid == os.getuid() and not stat.st_mode & 0o022
-        if private and os.access(folder, os.W_OK | os.X_OK):
+        runs = not os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0)
+        if private and runs and os.access(folder, os.W_OK | os.X_OK):
             return folder
     except (OSError, RuntimeError):  # RuntimeError: a user without a home
         pass
@@ -239,10 +220,3 @@ def _check_variables(source: str, built: Built) -> None:
             f"{built.static_shared} bytes of static shared memory; "
             f"a block has at most {STATIC_SHARED_LIMIT}"
         )
-
-
-def local_name(symbol: str) -> str:
-    """The variable in a mangled local name: `s` of `_ZZ1fPfE1s`."""
-    tail = symbol.rpartition("E")[2]
-    digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]
-    return tail[len(digits) :][: int(digits)] if digits else ""

@@ -8,7 +8,7 @@ when a report needs them.
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
 _SEGMENT = struct.Struct("<IIQQQQQQ")
-_WRITABLE, _SYMTAB, _OBJECT, _LOAD = 1, 2, 1, 1
+_WRITABLE, _SYMTAB, _RELA, _OBJECT, _FUNCTION, _LOAD = 1, 2, 4, 1, 2, 1
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class Image:
     """The writable variables of an object.
 
     shared: `__shared__` arrays; device: `__device__` and `__constant__`
-    variables; data: first and last offset of the writable part; size: bytes
+    variables; pointers: those whose initial values are addresses, which the
+    loader writes; dynamic: whether code would have to run to initialise some;
+    data: first and last offset of the writable part; size: bytes
     that the object takes in memory.
     """
 
@@ -43,6 +45,8 @@ class Image:
     constant: tuple[Variable, ...]
     data: tuple[int, int]
     size: int
+    pointers: tuple[Variable, ...] = ()
+    dynamic: bool = False
 
 
 def read_image(path: Path) -> Image:
@@ -67,25 +71,53 @@ def read_image(path: Path) -> Image:
     writable = {i for i, s in enumerate(sections) if s[2] & _WRITABLE and s[3]}
     low = min((sections[i][3] for i in writable), default=size)
     high = max((sections[i][3] + sections[i][5] for i in writable), default=size)
-    shared, device, constant = [], [], []
+    shared, device, constant, pointers = [], [], [], []
+    moved = sorted(_relocated(raw, sections))
+    dynamic = False
     for section in sections:
         if section[1] != _SYMTAB:
             continue
         text = sections[section[6]][4]
         for at in range(section[4], section[4] + section[5], _SYMBOL.size):
             name_at, info, _, index, value, length = _SYMBOL.unpack_from(raw, at)
+            if info & 15 == _FUNCTION:
+                dynamic |= _string(raw, text + name_at).startswith("_GLOBAL__sub_I")
             if info & 15 != _OBJECT or not length or index >= section_count:
                 continue
             variable = Variable(_string(raw, text + name_at), value, length)
             if index not in writable:
                 constant.append(variable)
+            elif titles[index].startswith((".dynamic", ".got")):
+                continue
+            elif titles[index].startswith(".data.rel.ro"):
+                pointers.append(variable)
             # A static local of a template loses its section in g++; its
             # mangled name says that it is local.
             elif titles[index] == "simshared" or variable.name.startswith("_ZZ"):
                 shared.append(variable)
-            elif not titles[index].startswith((".dynamic", ".got", ".data.rel.ro")):
+            elif bisect_left(moved, value) < bisect_left(moved, value + length):
+                pointers.append(variable)
+            else:
                 device.append(variable)
-    return Image(tuple(shared), tuple(device), tuple(constant), (low, high), size)
+    return Image(
+        tuple(shared),
+        tuple(device),
+        tuple(constant),
+        (low, high),
+        size,
+        tuple(pointers),
+        dynamic,
+    )
+
+
+def _relocated(raw: bytes, sections: list[tuple[int, ...]]) -> set[int]:
+    """Offsets of the words that the loader changes."""
+    return {
+        struct.unpack_from("<Q", raw, at)[0]
+        for s in sections
+        if s[1] == _RELA
+        for at in range(s[4], s[4] + s[5], 24)
+    }
 
 
 def initial_bytes(path: Path, offset: int, size: int) -> bytes:

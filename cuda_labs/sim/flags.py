@@ -58,11 +58,15 @@ _ZIG_PROFILE = shlex.split(
     "-mllvm -jump-threading-threshold=0 -mllvm -simplifycfg-sink-common=0 "
     "-mllvm -simplifycfg-hoist-common=0"
 )
+_PLAIN = {"gnu": ["-fno-tree-sra"], "zig": ["-O0"]}
 _ENTRY_ON, _ENTRY_OFF = (f"-tsan-instrument-func-entry-exit={n}" for n in (1, 0))
 
 
-def of_kernel(family: str, flavour: str) -> list[str]:
-    """Compiler flags of a flavour: "fast", "checked" or "profile"."""
+def of_kernel(family: str, flavour: str, *, plain: bool = False) -> list[str]:
+    """Compiler flags of a flavour: "fast", "checked" or "profile".
+
+    plain: vector types are structures, which the compiler must not take apart.
+    """
     if flavour not in FLAVOURS:
         raise ValueError(f"flavour: one of {FLAVOURS}, got {flavour!r}")
     own, checked, profile = {
@@ -74,4 +78,6 @@ def of_kernel(family: str, flavour: str) -> list[str]:
         flags += checked
     if flavour == "profile":
         flags = [_ENTRY_ON if f == _ENTRY_OFF else f for f in flags] + profile
+    if plain and flavour != "fast":
+        flags += _PLAIN[family]
     return flags

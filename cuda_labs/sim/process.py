@@ -77,7 +77,7 @@ class Process:
             raise
 
     def _load(self, path: Path, image: Image) -> tuple[int, int, bytes]:
-        variables = [*image.shared, *image.device]
+        variables = [*image.shared, *image.device, *image.pointers]
         low, high = image.data
         request = wire.LOAD.pack(
             low, high, image.size, len(variables), len(image.shared)

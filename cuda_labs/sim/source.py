@@ -31,6 +31,7 @@ _REFUSED = (
     (r"(?<![\w.:>])(?:malloc|free)\s*\(", "device malloc"),
     (r"\bnew\b\s*(?!\()", "operator new"),
     (r"\bthread_local\b", "thread_local"),
+    (r"\blong\s+double\b", "long double (a GPU has none)"),
     (
         r"\b__pipeline_arrive_on\b|\b__mbarrier_\w+|\bcuda::barrier\b",
         "a barrier in shared memory (mbarrier)",
@@ -62,7 +63,7 @@ _ATTRIBUTE = re.compile(
 )
 _DECLARATOR = re.compile(r"(.*?)(\w+)\s*\[\s*\]((?:\s*\[[^\]]*\])*)\s*;", re.S)
 _LITERAL = re.compile(
-    r"//(?:\\\n|[^\n])*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|(?<![0-9A-Fa-f])'(?:\\.|[^'\\\n])*'",
+    r"\bR\"([^()\\\s]*)\(.*?\)\1\"|//(?:\\\n|[^\n])*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|(?<![0-9A-Fa-f])'(?:\\.|[^'\\\n])*'",
     re.S,
 )
 
@@ -117,6 +118,17 @@ def translate(source: str) -> str:
     for start, end, text in sorted(changes, reverse=True):
         source = source[:start] + text + source[end:]
     return source
+
+
+def simulated_headers(source: str) -> list[str]:
+    """Headers of the simulator that `source` includes, in its order."""
+    found: dict[str, None] = {}
+    for match in re.finditer(_INCLUDE_LINE, blank(source), re.M):
+        name = _header(source, match.start())
+        name = _RENAMED.get(name, name)
+        if name not in _BUILT_IN and (INCLUDE / name).is_file():
+            found[name] = None
+    return list(found)
 
 
 def static_local(source: str, name: str) -> int:

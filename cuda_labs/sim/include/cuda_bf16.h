@@ -36,7 +36,12 @@ SIM_INLINE __nv_bfloat16 sim_round(double v, const __nv_bfloat16 *) {
 SIM_SMALL_REST(__nv_bfloat16, __nv_bfloat162)
 
 SIM_INLINE __nv_bfloat16 __float2bfloat16(float v) { return __nv_bfloat16(v); }
-SIM_INLINE __nv_bfloat16 __float2bfloat16_rn(float v) { return __nv_bfloat16(v); }
+SIM_INLINE __nv_bfloat16 __double2bfloat16(double v) {
+  return __nv_bfloat16(v);
+}
+SIM_INLINE __nv_bfloat162 make_bfloat162(__nv_bfloat16 a, __nv_bfloat16 b) {
+  return __nv_bfloat162(a, b);
+}
 SIM_INLINE float __bfloat162float(__nv_bfloat16 h) { return sim_widen(h); }
 SIM_INLINE __nv_bfloat162 __float2bfloat162_rn(float v) {
   return __nv_bfloat162(v, v);
@@ -48,7 +53,7 @@ SIM_INLINE __nv_bfloat162 __float22bfloat162_rn(float2 v) {
   return __nv_bfloat162(v.x, v.y);
 }
 SIM_INLINE float2 __bfloat1622float2(__nv_bfloat162 h) {
-  return float2((float)h.x, (float)h.y);
+  return float2{(float)h.x, (float)h.y};
 }
 SIM_INLINE __nv_bfloat162 __bfloat162bfloat162(__nv_bfloat16 h) {
   return __nv_bfloat162(h, h);
@@ -66,3 +71,4 @@ SIM_INLINE unsigned short __bfloat16_as_ushort(__nv_bfloat16 h) {
 SIM_INLINE __nv_bfloat16 __ushort_as_bfloat16(unsigned short b) {
   return sim_from_bits<__nv_bfloat16>(b);
 }
+SIM_SMALL_CONVERSIONS(__nv_bfloat16, __nv_bfloat162, bfloat16, bfloat162)

@@ -54,16 +54,12 @@ SIM_INLINE __half sim_round(double v, const __half *) { return sim_half_of(v); }
 SIM_SMALL_REST(__half, __half2)
 
 SIM_INLINE __half __float2half(float v) { return __half(v); }
-SIM_INLINE __half __float2half_rn(float v) { return __half(v); }
 SIM_INLINE __half __double2half(double v) { return sim_half_of(v); }
-SIM_INLINE __half __int2half_rn(int v) { return sim_half_of((double)v); }
-SIM_INLINE int __half2int_rn(__half h) { return __float2int_rn((float)h); }
-SIM_INLINE int __half2int_rz(__half h) { return __float2int_rz((float)h); }
 SIM_INLINE float __half2float(__half h) { return sim_widen(h); }
 SIM_INLINE __half2 __float2half2_rn(float v) { return __half2(v, v); }
 SIM_INLINE __half2 __floats2half2_rn(float a, float b) { return __half2(a, b); }
 SIM_INLINE __half2 __float22half2_rn(float2 v) { return __half2(v.x, v.y); }
-SIM_INLINE float2 __half22float2(__half2 h) { return float2((float)h.x, (float)h.y); }
+SIM_INLINE float2 __half22float2(__half2 h) { return float2{(float)h.x, (float)h.y}; }
 SIM_INLINE __half2 __half2half2(__half h) { return __half2(h, h); }
 SIM_INLINE __half2 __halves2half2(__half a, __half b) { return __half2(a, b); }
 SIM_INLINE __half2 make_half2(__half a, __half b) { return __half2(a, b); }
@@ -73,7 +69,7 @@ SIM_INLINE float __low2float(__half2 h) { return (float)h.x; }
 SIM_INLINE float __high2float(__half2 h) { return (float)h.y; }
 SIM_INLINE __half2 __lowhigh2highlow(__half2 h) { return __half2(h.y, h.x); }
 SIM_INLINE unsigned short __half_as_ushort(__half h) { return h.sim_bits; }
-SIM_INLINE short __half_as_short(__half h) { return (short)h.sim_bits; }
 SIM_INLINE __half __ushort_as_half(unsigned short b) {
   return sim_from_bits<__half>(b);
 }
+SIM_SMALL_CONVERSIONS(__half, __half2, half, half2)

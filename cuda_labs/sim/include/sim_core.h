@@ -26,9 +26,10 @@
 #define __builtin_align__(n) __attribute__((aligned(n)))
 // One block runs at a time, so shared memory is a static variable, kept in a
 // section of its own where the launcher finds it. g++ guards an array of a
-// class with a defaulted constructor unless it is told that none runs.
+// class with a defaulted constructor unless it is told that none runs; clang
+// folds one that it believes to hold one value, unless it is used elsewhere.
 #if defined(__clang__)
-#define __shared__ static __attribute__((section("simshared")))
+#define __shared__ static __attribute__((section("simshared"), used))
 #else
 #define __shared__ static __constinit __attribute__((section("simshared")))
 #endif
@@ -106,12 +107,12 @@ unsigned long long sim_timer();
 
 #include "sim_types.h"
 
-#define threadIdx (uint3(sim_thread_x(), sim_thread_y(), sim_thread_z()))
-#define blockIdx (uint3(sim_block_x(), sim_block_y(), sim_block_z()))
+#define threadIdx (uint3{sim_thread_x(), sim_thread_y(), sim_thread_z()})
+#define blockIdx (uint3{sim_block_x(), sim_block_y(), sim_block_z()})
 #define blockDim \
   (dim3(sim_block_dim_x(), sim_block_dim_y(), sim_block_dim_z()))
 #define gridDim (dim3(sim_grid_dim_x(), sim_grid_dim_y(), sim_grid_dim_z()))
-#define warpSize 32
+static const int warpSize = 32;
 
 // ---- the entry: parameter types come from the compiler ----
 struct sim_param {

@@ -3,7 +3,8 @@
 
 #define SIM_MATH1(M)                                                        \
   M(acos) M(acosh) M(asin) M(asinh) M(atan) M(atanh) M(cbrt) M(ceil) M(cos) \
-  M(cosh) M(erf) M(erfc) M(exp) M(exp2) M(expm1) M(fabs) M(floor) M(lgamma) \
+  M(cosh) M(erf) M(erfc) M(exp) M(exp2) M(expm1) M(fabs) M(floor) M(j0)     \
+  M(j1) M(lgamma) M(y0) M(y1)                                               \
   M(log) M(log10) M(log1p) M(log2) M(logb) M(nearbyint) M(rint) M(round)    \
   M(sin) M(sinh) M(sqrt) M(tan) M(tanh) M(tgamma) M(trunc)
 #define SIM_MATH2(M)                                                       \
@@ -32,53 +33,70 @@ long lrint(double) noexcept;
 long lrintf(float) noexcept;
 long lround(double) noexcept;
 long lroundf(float) noexcept;
+long long llrint(double) noexcept;
+long long llrintf(float) noexcept;
+long long llround(double) noexcept;
+long long llroundf(float) noexcept;
+int ilogb(double) noexcept;
+int ilogbf(float) noexcept;
+double scalbn(double, int) noexcept;
+float scalbnf(float, int) noexcept;
+double scalbln(double, long) noexcept;
+float scalblnf(float, long) noexcept;
+double remquo(double, double, int *) noexcept;
+float remquof(float, float, int *) noexcept;
+double jn(int, double) noexcept;
+float jnf(int, float) noexcept;
+double yn(int, double) noexcept;
+float ynf(int, float) noexcept;
 int abs(int) noexcept;
 long labs(long) noexcept;
 long long llabs(long long) noexcept;
 }
 SIM_INLINE float fma(float a, float b, float c) { return fmaf(a, b, c); }
 SIM_INLINE float ldexp(float x, int e) { return ldexpf(x, e); }
+SIM_INLINE float frexp(float x, int *e) { return frexpf(x, e); }
+SIM_INLINE float modf(float x, float *whole) { return modff(x, whole); }
+SIM_INLINE long lrint(float x) { return lrintf(x); }
+SIM_INLINE long lround(float x) { return lroundf(x); }
+SIM_INLINE long long llrint(float x) { return llrintf(x); }
+SIM_INLINE long long llround(float x) { return llroundf(x); }
+SIM_INLINE int ilogb(float x) { return ilogbf(x); }
+SIM_INLINE float scalbn(float x, int e) { return scalbnf(x, e); }
+SIM_INLINE float scalbln(float x, long e) { return scalblnf(x, e); }
+SIM_INLINE float remquo(float x, float y, int *q) { return remquof(x, y, q); }
 SIM_INLINE long abs(long x) { return labs(x); }
 SIM_INLINE long long abs(long long x) { return llabs(x); }
 SIM_INLINE float abs(float x) { return fabsf(x); }
 SIM_INLINE double abs(double x) { return fabs(x); }
-SIM_INLINE void sincosf(float x, float *s, float *c) {
-  *s = sinf(x);
-  *c = cosf(x);
-}
-SIM_INLINE void sincos(double x, double *s, double *c) {
-  *s = sin(x);
-  *c = cos(x);
-}
-SIM_INLINE float rsqrtf(float x) { return (float)(1.0 / sqrt((double)x)); }
-SIM_INLINE double rsqrt(double x) { return 1.0 / sqrt(x); }
-SIM_INLINE float rsqrt(float x) { return rsqrtf(x); }
-SIM_INLINE float rcbrtf(float x) { return (float)(1.0 / cbrt((double)x)); }
-SIM_INLINE float exp10f(float x) { return (float)pow(10.0, (double)x); }
-SIM_INLINE double exp10(double x) { return pow(10.0, x); }
-SIM_INLINE float fdividef(float x, float y) { return x / y; }
-SIM_INLINE float sinpif(float x) {
-  return (float)sin(3.14159265358979323846 * (double)fmodf(x, 2.0f));
-}
-SIM_INLINE float cospif(float x) {
-  return (float)cos(3.14159265358979323846 * (double)fmodf(x, 2.0f));
-}
-SIM_INLINE float normcdff(float x) {
-  return (float)(0.5 * erfc(-(double)x * 0.70710678118654752440));
-}
-SIM_INLINE float saturate(float x) { return fminf(fmaxf(x, 0.0f), 1.0f); }
-#define __saturatef saturate
-#undef isnan
-SIM_INLINE bool isnan(float x) { return __builtin_isnan(x); }
-SIM_INLINE bool isnan(double x) { return __builtin_isnan(x); }
-SIM_INLINE bool isinf(float x) { return __builtin_isinf(x) != 0; }
-SIM_INLINE bool isinf(double x) { return __builtin_isinf(x) != 0; }
-SIM_INLINE bool isfinite(float x) { return __builtin_isfinite(x); }
-SIM_INLINE bool isfinite(double x) { return __builtin_isfinite(x); }
-SIM_INLINE bool signbit(float x) { return __builtin_signbit(x) != 0; }
-SIM_INLINE bool signbit(double x) { return __builtin_signbit(x) != 0; }
+SIM_INLINE double nan(const char *) { return __builtin_nan(""); }
+SIM_INLINE float nanf(const char *) { return __builtin_nanf(""); }
+// Of whole numbers too, as in CUDA: they become doubles.
+SIM_INLINE int isnan(float x) { return __builtin_isnan(x); }
+SIM_INLINE int isnan(double x) { return __builtin_isnan(x); }
+SIM_INLINE int isinf(float x) { return __builtin_isinf(x) != 0; }
+SIM_INLINE int isinf(double x) { return __builtin_isinf(x) != 0; }
+SIM_INLINE int isfinite(float x) { return __builtin_isfinite(x); }
+SIM_INLINE int isfinite(double x) { return __builtin_isfinite(x); }
+SIM_INLINE int signbit(float x) { return __builtin_signbit(x) != 0; }
+SIM_INLINE int signbit(double x) { return __builtin_signbit(x) != 0; }
 #define CUDART_INF_F __builtin_inff()
 #define CUDART_NAN_F __builtin_nanf("")
+#define CUDART_NAN __builtin_nan("")
+#define CUDART_ZERO_F 0.0f
+#define CUDART_ONE_F 1.0f
+#define CUDART_MAX_NORMAL_F __FLT_MAX__
+#define CUDART_MIN_DENORM_F 1.401298464e-45f
+#define CUDART_SQRT_TWO_F 1.414213562f
+#define CUDART_SQRT_HALF_F 0.707106781f
+#define CUDART_L2E_F 1.442695041f
+#define CUDART_LN2_F 0.693147181f
+#define CUDART_PIO2_F 1.570796327f
+#define CUDART_PIO4_F 0.785398163f
+#define CUDART_2_OVER_PI_F 0.636619772f
+#define CUDART_SQRT_TWO 1.4142135623730951
+#define CUDART_LN2 6.9314718055994529e-1
+#define CUDART_PIO2 1.5707963267948966
 #define CUDART_PI_F 3.141592654f
 #define CUDART_INF __builtin_inf()
 #define CUDART_PI 3.1415926535897931
@@ -105,8 +123,12 @@ SIM_INLINE double max(float a, double b) { return fmax((double)a, (double)b); }
 SIM_INLINE double max(double a, float b) { return fmax((double)a, (double)b); }
 SIM_INLINE double min(float a, double b) { return fmin((double)a, (double)b); }
 SIM_INLINE double min(double a, float b) { return fmin((double)a, (double)b); }
-SIM_INLINE int umax(unsigned a, unsigned b) { return (int)max(a, b); }
-SIM_INLINE int umin(unsigned a, unsigned b) { return (int)min(a, b); }
+#define SIM_NAMED(NAME, T)                                         \
+  SIM_INLINE T NAME##max(T a, T b) { return max(a, b); }            \
+  SIM_INLINE T NAME##min(T a, T b) { return min(a, b); }
+SIM_NAMED(u, unsigned)
+SIM_NAMED(ll, long long)
+SIM_NAMED(ull, unsigned long long)
 
 // Fast intrinsics are evaluated accurately: a GPU's last digits differ.
 #define __expf expf
@@ -117,23 +139,11 @@ SIM_INLINE int umin(unsigned a, unsigned b) { return (int)min(a, b); }
 #define __sinf sinf
 #define __cosf cosf
 #define __tanf tanf
+#define __tanhf tanhf
 #define __powf powf
 #define __sincosf sincosf
 #define __fdividef fdividef
 #define __frsqrt_rn rsqrtf
-SIM_INLINE float __fadd_rn(float a, float b) { return a + b; }
-SIM_INLINE float __fsub_rn(float a, float b) { return a - b; }
-SIM_INLINE float __fmul_rn(float a, float b) { return a * b; }
-SIM_INLINE float __fdiv_rn(float a, float b) { return a / b; }
-SIM_INLINE float __frcp_rn(float a) { return 1.0f / a; }
-SIM_INLINE float __fsqrt_rn(float a) { return sqrtf(a); }
-SIM_INLINE float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
-SIM_INLINE double __dadd_rn(double a, double b) { return a + b; }
-SIM_INLINE double __dmul_rn(double a, double b) { return a * b; }
-SIM_INLINE double __fma_rn(double a, double b, double c) {
-  return fma(a, b, c);
-}
-
 // ---- integers and bits ----
 SIM_INLINE int __popc(unsigned x) { return __builtin_popcount(x); }
 SIM_INLINE int __popcll(unsigned long long x) {
@@ -181,14 +191,6 @@ SIM_INLINE int __mulhi(int a, int b) {
 SIM_INLINE unsigned __umulhi(unsigned a, unsigned b) {
   return (unsigned)(((unsigned long long)a * b) >> 32);
 }
-SIM_INLINE unsigned __sad(int a, int b, unsigned c) {
-  return (a < b ? (unsigned)b - (unsigned)a : (unsigned)a - (unsigned)b) + c;
-}
-SIM_INLINE int __dp4a(int a, int b, int c) {
-  for (int i = 0; i < 4; ++i)
-    c += (int)(signed char)(a >> (8 * i)) * (int)(signed char)(b >> (8 * i));
-  return c;
-}
 #define SIM_CAST(NAME, TO, FROM) \
   SIM_INLINE TO NAME(FROM x) { return sim_cast<TO, FROM>(x); }
 template <class TO, class FROM>
@@ -204,38 +206,33 @@ SIM_CAST(__float_as_uint, unsigned, float)
 SIM_CAST(__uint_as_float, float, unsigned)
 SIM_CAST(__double_as_longlong, long long, double)
 SIM_CAST(__longlong_as_double, double, long long)
-// A GPU saturates and turns NaN into 0.
-SIM_INLINE int sim_to_int(double x) {
-  if (x != x) return 0;
-  if (x >= 2147483647.0) return 2147483647;
-  if (x <= -2147483648.0) return -2147483647 - 1;
-  return (int)x;
+template <class T, bool IsClass>
+struct sim_anew_of {
+  typedef const volatile T type;
+};
+template <class T>
+struct sim_anew_of<T, true> {
+  typedef const T type;
+};
+template <class T>
+SIM_INLINE T sim_anew(const T *p) {
+  sim_yield();
+  return *(typename sim_anew_of<T, __is_class(T)>::type *)p;
 }
-SIM_INLINE unsigned sim_to_uint(double x) {
-  if (x != x || x <= 0.0) return 0;
-  return x >= 4294967295.0 ? 4294967295u : (unsigned)x;
-}
-SIM_INLINE int __float2int_rn(float x) { return sim_to_int(nearbyint(x)); }
-SIM_INLINE int __float2int_rz(float x) { return sim_to_int(trunc(x)); }
-SIM_INLINE int __float2int_rd(float x) { return sim_to_int(floor(x)); }
-SIM_INLINE int __float2int_ru(float x) { return sim_to_int(ceil(x)); }
-SIM_INLINE int __double2int_rn(double x) { return sim_to_int(nearbyint(x)); }
-SIM_INLINE unsigned __float2uint_rn(float x) {
-  return sim_to_uint(nearbyint(x));
-}
-SIM_INLINE unsigned __float2uint_rz(float x) { return sim_to_uint(trunc(x)); }
-SIM_INLINE float __int2float_rn(int x) { return (float)x; }
-SIM_INLINE float __uint2float_rn(unsigned x) { return (float)x; }
-
 // Cached and streaming accesses: macros, so that the access is seen at its
 // own line.
 #define __ldg(...) (*(__VA_ARGS__))
 #define __ldcs(...) (*(__VA_ARGS__))
 #define __ldca(...) (*(__VA_ARGS__))
 #define __ldcg(...) (*(__VA_ARGS__))
-#define __ldcv(...) (*(__VA_ARGS__))
+// Fetched anew each time: a thread may wait for another with it.
+#define __ldcv(...) sim_anew(__VA_ARGS__)
 #define __ldlu(...) (*(__VA_ARGS__))
 #define __stcs(p, ...) ((void)(*(p) = (__VA_ARGS__)))
 #define __stcg(p, ...) ((void)(*(p) = (__VA_ARGS__)))
 #define __stwb(p, ...) ((void)(*(p) = (__VA_ARGS__)))
 #define __stwt(p, ...) ((void)(*(p) = (__VA_ARGS__)))
+
+#include "sim_special.h"
+#include "sim_round.h"
+#include "sim_simd.h"

@@ -3,29 +3,55 @@
 // quotient to 16 bits gives the correctly rounded result.
 #pragma once
 
+// A double next to the exact value, odd in its last digit where it is not the
+// value itself: rounded to 16 bits, it gives what the exact value would.
+SIM_INLINE double sim_odd_of(double v, double rest) {
+  long long bits = __double_as_longlong(v);
+  if (rest == 0 || !isfinite(v) || (bits & 1)) return v;
+  return __longlong_as_double((rest > 0) == (v > 0) ? bits + 1 : bits - 1);
+}
+SIM_INLINE double sim_odd_sum(double a, double b) {
+  double s = a + b, t = s - a;
+  return isfinite(s) ? sim_odd_of(s, (a - (s - t)) + (b - t)) : s;
+}
+SIM_INLINE double sim_odd(long long v) {
+  double d = (double)v;
+  // Rounded up to 2^63, d is not one of these integers.
+  if (d >= 9223372036854775808.0) return sim_odd_of(d, -1.0);
+  return sim_odd_of(d, (double)(v - (long long)d));
+}
+SIM_INLINE double sim_odd(unsigned long long v) {
+  double d = (double)v;
+  if (d >= 18446744073709551616.0) return sim_odd_of(d, -1.0);
+  return sim_odd_of(d, (double)(long long)(v - (unsigned long long)d));
+}
+
 #define SIM_SMALL(H, H2)                                                       \
   struct H;                                                                    \
   SIM_INLINE float sim_widen(const H &);                                       \
+  struct H##_raw {                                                             \
+    unsigned short x;                                                          \
+  };                                                                           \
   struct H {                                                                   \
     unsigned short sim_bits;                                                   \
     H() = default;                                                             \
+    SIM_INLINE H(const H##_raw &r) : sim_bits(r.x) {}                          \
+    SIM_INLINE operator H##_raw() const { return H##_raw{sim_bits}; }          \
     SIM_INLINE H(float v);                                                     \
     SIM_INLINE H(double v);                                                    \
     SIM_INLINE H(int v);                                                       \
     SIM_INLINE H(unsigned v);                                                  \
     SIM_INLINE H(long v);                                                      \
+    SIM_INLINE H(unsigned long v);                                             \
     SIM_INLINE H(long long v);                                                 \
+    SIM_INLINE H(unsigned long long v);                                        \
     SIM_INLINE operator float() const { return sim_widen(*this); }             \
   };                                                                           \
   struct __attribute__((aligned(4))) H2 {                                      \
     H x, y;                                                                    \
     typedef unsigned wide __attribute__((may_alias));                          \
     H2() = default;                                                            \
-    SIM_INLINE H2(const H2 &o) { *(wide *)this = *(const wide *)&o; }          \
-    SIM_INLINE H2 &operator=(const H2 &o) {                                    \
-      *(wide *)this = *(const wide *)&o;                                       \
-      return *this;                                                            \
-    }                                                                          \
+    SIM_WIDE_COPY(H2, wide, 4)                                                 \
     SIM_INLINE H2(const H &a, const H &b) : x(a), y(b) {}                      \
   };                                                                           \
   template <>                                                                  \
@@ -78,10 +104,12 @@
 
 #define SIM_SMALL_REST(H, H2)                                                  \
   SIM_INLINE H::H(double v) { *this = sim_round(v, this); }                    \
-  SIM_INLINE H::H(int v) : H((float)v) {}                                      \
-  SIM_INLINE H::H(unsigned v) : H((float)v) {}                                 \
-  SIM_INLINE H::H(long v) : H((float)v) {}                                     \
-  SIM_INLINE H::H(long long v) : H((float)v) {}                                \
+  SIM_INLINE H::H(int v) : H((double)v) {}                                     \
+  SIM_INLINE H::H(unsigned v) : H((double)v) {}                                \
+  SIM_INLINE H::H(long v) : H(sim_odd((long long)v)) {}                        \
+  SIM_INLINE H::H(unsigned long v) : H(sim_odd((unsigned long long)v)) {}      \
+  SIM_INLINE H::H(long long v) : H(sim_odd(v)) {}                              \
+  SIM_INLINE H::H(unsigned long long v) : H(sim_odd(v)) {}                     \
   SIM_SMALL_OPERATOR(H, H2, +)                                                 \
   SIM_SMALL_OPERATOR(H, H2, -)                                                 \
   SIM_SMALL_OPERATOR(H, H2, *)                                                 \
@@ -123,14 +151,17 @@
   }                                                                            \
   /* The product of two 16-bit floats is exact in double. */                   \
   SIM_INLINE H __hfma(H a, H b, H c) {                                         \
-    return sim_round((double)sim_widen(a) * sim_widen(b) + sim_widen(c), &a);  \
+    double p = (double)sim_widen(a) * sim_widen(b);                            \
+    return sim_round(sim_odd_sum(p, sim_widen(c)), &a);                        \
   }                                                                            \
   SIM_INLINE H2 __hfma2(H2 a, H2 b, H2 c) {                                    \
     return H2(__hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y));                   \
   }                                                                            \
+  SIM_SMALL_MORE(H, H2)                                                        \
   SIM_SMALL_SHUFFLES(H)                                                        \
   SIM_SMALL_SHUFFLES(H2)                                                       \
   SIM_ATOMIC_ADD(H)                                                            \
   SIM_ATOMIC_ADD(H2)
 #define SIM_ATOMIC_ADD(T) \
   SIM_INLINE T atomicAdd(T *p, T v, SIM_LINE) { return sim_rmw_add(p, v, line); }
+#include "sim_small_more.h"

@@ -5,61 +5,79 @@
 // one access of their full width, as it is on a GPU. A helper type stands
 // between a lone brace-enclosed scalar and the constructor, which keeps
 // `float4 v = 1.0f` the error that it is in CUDA.
+//
+// A constructor that copies is not for members of unions, and a class with one
+// is no aggregate: a source that needs those properties of CUDA's own types is
+// compiled with SIM_PLAIN, where they are plain structures (see build.py).
 template <class T>
 struct sim_lone {
   T value;
   SIM_INLINE constexpr sim_lone(T v) : value(v) {}
 };
 
-#define SIM_VECTOR1(N, T)                                           \
-  struct N {                                                        \
-    T x;                                                            \
-  };                                                                \
+#define SIM_VECTOR1(N, T) \
+  struct N {              \
+    T x;                  \
+  };                      \
   SIM_INLINE N make_##N(T x) { return N{x}; }
-#define SIM_COPY(N, T, BYTES)                                          \
-  typedef T wide __attribute__((vector_size(BYTES), may_alias,         \
-                                aligned(BYTES)));                      \
-  N() = default;                                                       \
-  SIM_INLINE N(const N &o) { *(wide *)this = *(const wide *)&o; }      \
-  SIM_INLINE N &operator=(const N &o) {                                \
-    *(wide *)this = *(const wide *)&o;                                 \
-    return *this;                                                      \
+#ifdef SIM_PLAIN
+#define SIM_WIDE_COPY(N, W, BYTES)
+#define SIM_COPY(N, T, BYTES)
+#define SIM_MAKE2(N, T)
+#define SIM_MAKE3(N, T)
+#define SIM_MAKE4(N, T)
+#else
+#define SIM_WIDE_COPY(N, W, BYTES)                           \
+  SIM_INLINE N(const N &o) { *(W *)this = *(const W *)&o; }  \
+  SIM_INLINE N &operator=(const N &o) {                      \
+    *(W *)this = *(const W *)&o;                             \
+    return *this;                                            \
   }
-#define SIM_VECTOR2(N, T)                                          \
-  struct __attribute__((aligned(2 * sizeof(T)))) N {               \
-    T x, y;                                                        \
-    SIM_COPY(N, T, 2 * sizeof(T))                                  \
-    SIM_INLINE constexpr N(sim_lone<T> a) : x(a.value), y() {}     \
-    SIM_INLINE constexpr N(T a, T b) : x(a), y(b) {}               \
-  };                                                               \
-  SIM_INLINE N make_##N(T x, T y) { return N(x, y); }
-#define SIM_VECTOR3(N, T)                                                    \
-  struct N {                                                                 \
-    T x, y, z;                                                               \
-    N() = default;                                                           \
-    SIM_INLINE constexpr N(sim_lone<T> a) : x(a.value), y(), z() {}          \
-    SIM_INLINE constexpr N(T a, T b, T c = 0) : x(a), y(b), z(c) {}        \
-  };                                                                         \
-  SIM_INLINE N make_##N(T x, T y, T z) { return N(x, y, z); }
-#define SIM_FOUR(N, T)                                                   \
+#define SIM_COPY(N, T, BYTES)                                  \
+  typedef T wide __attribute__((vector_size(BYTES), may_alias, \
+                                aligned(BYTES)));              \
+  SIM_WIDE_COPY(N, wide, BYTES)
+#define SIM_MAKE2(N, T)                                        \
+  N() = default;                                               \
+  SIM_INLINE constexpr N(sim_lone<T> a) : x(a.value), y() {}   \
+  SIM_INLINE constexpr N(T a, T b) : x(a), y(b) {}
+#define SIM_MAKE3(N, T)                                             \
+  N() = default;                                                    \
+  SIM_INLINE constexpr N(sim_lone<T> a) : x(a.value), y(), z() {}   \
+  SIM_INLINE constexpr N(T a, T b, T c = 0) : x(a), y(b), z(c) {}
+#define SIM_MAKE4(N, T)                                                  \
+  N() = default;                                                         \
   SIM_INLINE constexpr N(sim_lone<T> a) : x(a.value), y(), z(), w() {}   \
-  SIM_INLINE constexpr N(T a, T b, T c = 0, T d = 0)                 \
+  SIM_INLINE constexpr N(T a, T b, T c = 0, T d = 0)                     \
       : x(a), y(b), z(c), w(d) {}
-#define SIM_VECTOR4(N, T)                                                  \
-  struct __attribute__((aligned(4 * sizeof(T)))) N {                       \
-    T x, y, z, w;                                                          \
-    SIM_COPY(N, T, 4 * sizeof(T))                                          \
-    SIM_FOUR(N, T)                                                         \
-  };                                                                       \
-  SIM_INLINE N make_##N(T x, T y, T z, T w) { return N(x, y, z, w); }
+#endif
+#define SIM_VECTOR2(N, T)                                \
+  struct __attribute__((aligned(2 * sizeof(T)))) N {     \
+    T x, y;                                              \
+    SIM_MAKE2(N, T)                                      \
+    SIM_COPY(N, T, 2 * sizeof(T))                        \
+  };                                                     \
+  SIM_INLINE N make_##N(T x, T y) { return N{x, y}; }
+#define SIM_VECTOR3(N, T) \
+  struct N {              \
+    T x, y, z;            \
+    SIM_MAKE3(N, T)       \
+  };                      \
+  SIM_INLINE N make_##N(T x, T y, T z) { return N{x, y, z}; }
+#define SIM_VECTOR4(N, T)                              \
+  struct __attribute__((aligned(4 * sizeof(T)))) N {   \
+    T x, y, z, w;                                      \
+    SIM_MAKE4(N, T)                                    \
+    SIM_COPY(N, T, 4 * sizeof(T))                      \
+  };                                                   \
+  SIM_INLINE N make_##N(T x, T y, T z, T w) { return N{x, y, z, w}; }
 // Four 8-byte elements are two accesses of 16 bytes on a GPU.
-#define SIM_VECTOR4_WIDE(N, T)                                             \
-  struct __attribute__((aligned(16))) N {                                  \
-    T x, y, z, w;                                                          \
-    N() = default;                                                         \
-    SIM_FOUR(N, T)                                                         \
-  };                                                                       \
-  SIM_INLINE N make_##N(T x, T y, T z, T w) { return N(x, y, z, w); }
+#define SIM_VECTOR4_WIDE(N, T)            \
+  struct __attribute__((aligned(16))) N { \
+    T x, y, z, w;                         \
+    SIM_MAKE4(N, T)                       \
+  };                                      \
+  SIM_INLINE N make_##N(T x, T y, T z, T w) { return N{x, y, z, w}; }
 #define SIM_VECTORS(N, T) \
   SIM_VECTOR1(N##1, T)    \
   SIM_VECTOR2(N##2, T)    \
@@ -89,7 +107,7 @@ struct dim3 {
   SIM_INLINE constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1)
       : x(a), y(b), z(c) {}
   SIM_INLINE constexpr dim3(uint3 v) : x(v.x), y(v.y), z(v.z) {}
-  SIM_INLINE constexpr operator uint3() const { return uint3(x, y, z); }
+  SIM_INLINE constexpr operator uint3() const { return uint3{x, y, z}; }
 };
 
 #define SIM_TYPE_FAMILY(M, N, B) \

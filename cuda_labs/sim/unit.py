@@ -1,0 +1,103 @@
+"""The text that a compiler is given for a kernel, and what it answers."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+
+from cuda_labs.sim.source import blank, simulated_headers
+
+SOURCE_NAME = "kernel.cu"
+_TYPE_NAMES = shlex.split(
+    "size_t ptrdiff_t intptr_t uintptr_t uchar ushort uint ulong "
+    "int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t"
+)
+_INSTEAD = {
+    "INFINITY": "__int_as_float(0x7f800000)",
+    "NAN": "__int_as_float(0x7fffffff)",
+}
+
+
+def head(source: str, options: Sequence[str]) -> str:
+    """What stands before `source`: the simulator's headers, then -D and -U.
+
+    Headers that `source` includes come here too, so that no macro of the source
+    or the options changes what they say.
+    """
+    own = taken_names(source)
+    hidden = "".join(f"#define {name} sim_own_{name}\n" for name in own)
+    shown = "".join(f"#undef {name}\n" for name in own)
+    included = "".join(f"#include <{name}>\n" for name in simulated_headers(source))
+    defined = "".join(_directive(option) for option in options)
+    core = f'{hidden}#include "sim_core.h"\n{included}{shown}{defined}'
+    return f'{core}#line 1 "{SOURCE_NAME}"\n'
+
+
+def taken_names(source: str) -> list[str]:
+    """Integer types that `source` defines for itself, as it may in CUDA C."""
+    bare = blank(source)
+    return [
+        name
+        for name in _TYPE_NAMES
+        if re.search(rf"\btypedef\b[^;{{}}]*\b{name}\s*;|\busing\s+{name}\s*=", bare)
+    ]
+
+
+def _directive(option: str) -> str:
+    name, _, value = option[2:].partition("=")
+    if option.startswith("-U"):
+        return f"#undef {name}\n"
+    return f"#define {name} {value if '=' in option else 1}\n"
+
+
+def first_error(log: str) -> str:
+    """The first error in a compiler's log, with its line of the source."""
+    for line in log.splitlines():
+        if "error:" in line:
+            place, _, message = line.partition("error:")
+            if place.startswith(SOURCE_NAME):
+                return f"line {place.split(':')[1]}: {_hint(message.strip())}"
+            if place.startswith("entry"):
+                return f"no such kernel, or more than one: {message.strip()}"
+            if "reference" in message and "pointer" in message:
+                return "a parameter of the kernel is a reference"
+            if "sim_entry" in message:
+                return "the kernel is no __global__ function that returns void"
+            return line.strip()
+    return log or "the compiler failed without a message"
+
+
+def _hint(message: str) -> str:
+    """What to write in place of a name that neither compiler knows."""
+    for name, instead in _INSTEAD.items():
+        if re.search(rf"\b{name}\b", message):
+            return f"{message} (NVRTC does not know {name} either: write {instead})"
+    return message
+
+
+def kernel_names(source: str) -> set[str]:
+    """Names of the functions that `source` declares `__global__`, and some more."""
+    bare = blank(source)
+    found: set[str] = set()
+    for match in re.finditer(r"\b__global__\b[^;{}]*", bare):
+        found |= set(re.findall(r"\b(\w+)\s*\(", match.group())[:2])
+    return found
+
+
+def owner(symbol: str) -> str:
+    """The function whose local a mangled name is: `f` of `_ZZN1n1fIiEEvPfE1s`."""
+    rest, last = symbol.removeprefix("_ZZ").removeprefix("N"), ""
+    if not symbol.startswith("_ZZ"):
+        return ""
+    while digits := re.match(r"\d+", rest):
+        end = digits.end() + int(digits.group())
+        last, rest = rest[digits.end() : end], rest[end:]
+    return last
+
+
+def local_name(symbol: str) -> str:
+    """The variable in a mangled local name: `s` of `_ZZ1fPfE1s`."""
+    tail = symbol.rpartition("E")[2]
+    digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]
+    return tail[len(digits) :][: int(digits)] if digits else ""
