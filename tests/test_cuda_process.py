@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -342,6 +343,11 @@ def test_where_compiled_kernels_are_kept(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_LABS_CACHE", "here")  # good after a change of folder
     assert folder() == tmp_path / "here"
+
+    where = SimpleNamespace(f_flag=getattr(os, "ST_NOEXEC", 0))
+    with monkeypatch.context() as patched:  # a disk from which nothing may run
+        patched.setattr(os, "statvfs", lambda _: where)
+        assert (folder() == tmp_path / "here") is not LINUX
 
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
