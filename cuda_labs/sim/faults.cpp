@@ -48,6 +48,13 @@ void on_signal(int number, siginfo_t *info, void *context) {
   frame = registers.regs[29];
   top = registers.sp;
 #endif
+  // Just below the stack in use: it is full. While threads are switched it is that
+  // of the one that leaves.
+  uintptr_t address = (uintptr_t)info->si_addr;
+  if (number == SIGSEGV && top - address + 8192 < 16384) {
+    if (top - stack_low >= STACK) current = leaving;
+    stack_low = (address | (GUARD - 1)) + 1;  // behind the guard page
+  }
   uintptr_t end = stack_low + STACK;
   int found = 0;
   // A return address points behind its call; a fault at its instruction.
@@ -64,16 +71,9 @@ void on_signal(int number, siginfo_t *info, void *context) {
     if (in_kernel(pc)) status->pc[found++] = pc - kernel->image;
     frame = *(uintptr_t *)frame;
   }
-  // Below the stack in use: it is full. While threads are switched it is that of
-  // the one that leaves.
-  uintptr_t address = (uintptr_t)info->si_addr;
-  if (number == SIGSEGV && top - address + 8192 < 16384) {
-    if (top - stack_low >= STACK) current = leaving;
-    stack_low = address;
-  }
   status->line = 0;
   status->signal = number;
-  status->address = number == SIGALRM ? 0 : (uintptr_t)info->si_addr;
+  status->address = number == SIGALRM ? 0 : address;
   where_and_end(number == SIGALRM ? DEADLINE : SIGNAL);
 }
 
