@@ -47,8 +47,8 @@ def tests_of(module: str) -> list[str]:
 
 def other_tests(own: list[str]) -> list[str]:
     """The other unit tests of the package's mathematics."""
-    kinds = ("citations", "cuda", "explorer", "ledger", "no_network", "notebooks")
-    kinds += ("counters_", "gpu_", "simulator_", "tiled_", "verify")
+    kinds = ("citations", "cuda", "explorer", "ledger", "modules", "no_network")
+    kinds += ("counters_", "gpu_", "notebooks", "simulator_", "tiled_", "verify")
     avoid = tuple(f"test_{kind}" for kind in kinds)
     return sorted(
         name

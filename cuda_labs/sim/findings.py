@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cuda_labs.sim import build
+from cuda_labs.sim import build, unit
 
 _NOTES = {
     1: "race",
@@ -101,6 +101,6 @@ def _where(at: int, built: build.Built, arrays: Arrays) -> str:
         return f"byte {at - _DYNAMIC_FLAG} of dynamic shared memory"
     for v in built.image.shared:
         if v.offset <= at < v.offset + v.size:
-            name = build.local_name(v.name) or v.name
+            name = unit.local_name(v.name) or v.name
             return f"byte {at - v.offset} of {name}"
     return "shared memory"

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cuda_labs.errors import KernelError
-from cuda_labs.sim import build, display, elf, wire
+from cuda_labs.sim import build, display, elf, unit, wire
 from cuda_labs.sim.findings import Finding, in_words
 
 KINDS = {
@@ -133,7 +133,7 @@ class Profile:
         source: str,
     ) -> Profile:
         """The profile of a launch that ended well."""
-        line_at = elf.lines_of(built.path, build.SOURCE_NAME)
+        line_at = elf.lines_of(built.path, unit.SOURCE_NAME)
 
         def line(place: int) -> int:
             return place - _LINE_FLAG if place >= _LINE_FLAG else line_at(place)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cuda_labs.errors import KernelError
-from cuda_labs.sim import build, elf, wire
+from cuda_labs.sim import build, elf, unit, wire
 from cuda_labs.sim.display import counted
 
 _KINDS = {
@@ -47,7 +47,7 @@ def explain(
     status = death.status
     line = status.line or None
     if line is None and any(status.pc):
-        lines = elf.lines_of(built.path, build.SOURCE_NAME)
+        lines = elf.lines_of(built.path, unit.SOURCE_NAME)
         line = next((found for pc in status.pc if (found := lines(pc))), None)
     if death.late or status.outcome == 5:
         kind = "deadline"
