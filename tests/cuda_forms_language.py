@@ -715,14 +715,14 @@ extern "C" __global__ void f(const float* x, const float* y, float* out, int* co
 
 
 def directed() -> np.ndarray:
-    def down(q: Q) -> float:
+    def down(q: Q) -> Any:
         v = F(float(q))
         return v if Q(float(v)) <= q else np.nextafter(v, F(-np.inf))
 
-    def up(q: Q) -> float:
+    def up(q: Q) -> Any:
         return -down(-q)
 
-    def zero(q: Q) -> float:
+    def zero(q: Q) -> Any:
         return down(q) if q > 0 else up(q)
 
     rows = []

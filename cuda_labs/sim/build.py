@@ -30,7 +30,6 @@ from cuda_labs.sim.source import (
     static_local,
     translate,
 )
-from cuda_labs.sim.unit import SOURCE_NAME as SOURCE_NAME
 from cuda_labs.sim.unit import first_error, head, kernel_names, local_name, owner
 
 FOLDER = Path(__file__).parent
@@ -112,9 +111,11 @@ def kernel(
         if not option.startswith(("-D", "-U")):
             raise ValueError(f"options: only -D and -U, got {option!r}")
     tool = compiler()
-    first = head(source, options)
 
-    def compiled(text: str, bound: str, plain: bool = False) -> Path:
+    def compiled(
+        text: str, bound: str, *, plain: bool = False, rare: bool = False
+    ) -> Path:
+        first = head(source, options, rare=rare)
         entry = f'\n#line 1 "entry"\nSIM_ENTRY({bound}, {name})\n'
         whole = f"{'#define SIM_PLAIN 1' if plain else ''}\n{first}{text}{entry}"
         flags = flags_.of_kernel(tool.family, flavour, plain=plain)
@@ -128,13 +129,15 @@ def kernel(
     except CompileError as error:
         if BOUND_PREFIX in error.log:
             path = compiled(text, "0")  # what the bound says cannot be evaluated
-        elif any(word in error.log for word in _NEEDS_PLAIN):
+        else:
+            plain = any(word in error.log for word in _NEEDS_PLAIN)
+            rare = "declared" in error.log  # by a name that a macro puts together
+            if not plain and not rare:
+                raise
             try:
-                path = compiled(bounded, bound, plain=True)
+                path = compiled(bounded, bound, plain=plain, rare=rare)
             except CompileError:
                 raise error from None
-        else:
-            raise
     image = elf.read_image(path)
     others = kernel_names(source) - {name.partition("<")[0].strip().split("::")[-1]}
     own = [v for v in image.shared if owner(v.name) not in others]

@@ -13,14 +13,22 @@ _TYPE_NAMES = shlex.split(
     "size_t ptrdiff_t intptr_t uintptr_t uchar ushort uint ulong "
     "int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t"
 )
+# Headers that are read when a source may need them, and what tells that.
+_RARE = {
+    "sim_special.h": r"pi[f]?\s*\(|inv[f]?\s*\(|norm|rhypot|erfcx|rcbrt|exp10|fdivide",
+    "sim_round.h": r"_r[nzud]\b|2(?:hi|lo)int\b|\b__hiloint",
+    "sim_simd.h": r"\b__(?:v[a-z]|dp[24]a|fns|u?sad|u?r?hadd|u?mul64|funnelshift_.c)",
+}
 _INSTEAD = {
     "INFINITY": "__int_as_float(0x7f800000)",
     "NAN": "__int_as_float(0x7fffffff)",
 }
 
 
-def head(source: str, options: Sequence[str]) -> str:
+def head(source: str, options: Sequence[str], *, rare: bool = False) -> str:
     """What stands before `source`: the simulator's headers, then -D and -U.
+
+    rare: with those too that nothing in `source` seems to need.
 
     Headers that `source` includes come here too, so that no macro of the source
     or the options changes what they say.
@@ -28,7 +36,9 @@ def head(source: str, options: Sequence[str]) -> str:
     own = taken_names(source)
     hidden = "".join(f"#define {name} sim_own_{name}\n" for name in own)
     shown = "".join(f"#undef {name}\n" for name in own)
-    included = "".join(f"#include <{name}>\n" for name in simulated_headers(source))
+    headers = [name for name, use in _RARE.items() if rare or re.search(use, source)]
+    headers += simulated_headers(source)
+    included = "".join(f"#include <{name}>\n" for name in headers)
     defined = "".join(_directive(option) for option in options)
     core = f'{hidden}#include "sim_core.h"\n{included}{shown}{defined}'
     return f'{core}#line 1 "{SOURCE_NAME}"\n'
@@ -58,12 +68,12 @@ def first_error(log: str) -> str:
             place, _, message = line.partition("error:")
             if place.startswith(SOURCE_NAME):
                 return f"line {place.split(':')[1]}: {_hint(message.strip())}"
-            if place.startswith("entry"):
-                return f"no such kernel, or more than one: {message.strip()}"
             if "reference" in message and "pointer" in message:
                 return "a parameter of the kernel is a reference"
-            if "sim_entry" in message:
+            if "'sim_entry" in message or "‘sim_entry" in message:
                 return "the kernel is no __global__ function that returns void"
+            if place.startswith("entry"):
+                return f"no such kernel, or more than one: {message.strip()}"
             return line.strip()
     return log or "the compiler failed without a message"
 

@@ -59,6 +59,14 @@ SIM_ATOMIC T sim_rmw_cas(T *p, typename sim_same<T>::type compare,
 SIM_INTEGERS(atomicAdd, sim_rmw_add)
 SIM_OP(atomicAdd, sim_rmw_add, float)
 SIM_OP(atomicAdd, sim_rmw_add, double)
+// Each element by itself, as on a GPU.
+SIM_INLINE float2 atomicAdd(float2 *p, float2 v, SIM_LINE) {
+  return float2{sim_rmw_add(&p->x, v.x, line), sim_rmw_add(&p->y, v.y, line)};
+}
+SIM_INLINE float4 atomicAdd(float4 *p, float4 v, SIM_LINE) {
+  return float4{sim_rmw_add(&p->x, v.x, line), sim_rmw_add(&p->y, v.y, line),
+                sim_rmw_add(&p->z, v.z, line), sim_rmw_add(&p->w, v.w, line)};
+}
 SIM_OP(atomicSub, sim_rmw_sub, int)
 SIM_OP(atomicSub, sim_rmw_sub, unsigned)
 SIM_INTEGERS(atomicExch, sim_rmw_exch)

@@ -1,4 +1,6 @@
 // The math functions of CUDA C: the host's own, and intrinsics built on them.
+// Rarer ones stand in sim_special.h, sim_round.h and sim_simd.h, which a source
+// that names them is given (unit.py).
 #pragma once
 
 #define SIM_MATH1(M)                                                        \
@@ -71,6 +73,21 @@ SIM_INLINE float abs(float x) { return fabsf(x); }
 SIM_INLINE double abs(double x) { return fabs(x); }
 SIM_INLINE double nan(const char *) { return __builtin_nan(""); }
 SIM_INLINE float nanf(const char *) { return __builtin_nanf(""); }
+SIM_INLINE float rsqrtf(float x) { return (float)(1.0 / sqrt((double)x)); }
+SIM_INLINE double rsqrt(double x) { return 1.0 / sqrt(x); }
+SIM_INLINE float rsqrt(float x) { return rsqrtf(x); }
+SIM_INLINE float fdividef(float x, float y) { return x / y; }
+SIM_INLINE double fdivide(double x, double y) { return x / y; }
+SIM_INLINE float __saturatef(float x) { return fminf(fmaxf(x, 0.0f), 1.0f); }
+SIM_INLINE void sincosf(float x, float *s, float *c) {
+  *s = sinf(x);
+  *c = cosf(x);
+}
+SIM_INLINE void sincos(double x, double *s, double *c) {
+  *s = sin(x);
+  *c = cos(x);
+}
+SIM_INLINE void sincos(float x, float *s, float *c) { sincosf(x, s, c); }
 // Of whole numbers too, as in CUDA: they become doubles.
 SIM_INLINE int isnan(float x) { return __builtin_isnan(x); }
 SIM_INLINE int isnan(double x) { return __builtin_isnan(x); }
@@ -232,7 +249,3 @@ SIM_INLINE T sim_anew(const T *p) {
 #define __stcg(p, ...) ((void)(*(p) = (__VA_ARGS__)))
 #define __stwb(p, ...) ((void)(*(p) = (__VA_ARGS__)))
 #define __stwt(p, ...) ((void)(*(p) = (__VA_ARGS__)))
-
-#include "sim_special.h"
-#include "sim_round.h"
-#include "sim_simd.h"

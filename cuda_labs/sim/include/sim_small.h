@@ -2,6 +2,9 @@
 // more than twice the digits of either, so rounding a float's sum, product or
 // quotient to 16 bits gives the correctly rounded result.
 #pragma once
+#include "sim_special.h"
+#include "sim_round.h"
+#include "sim_simd.h"
 
 // A double next to the exact value, odd in its last digit where it is not the
 // value itself: rounded to 16 bits, it gives what the exact value would.

@@ -1,24 +1,8 @@
 // Math functions of CUDA C that a host's library does not have.
 #pragma once
 
-SIM_INLINE float rsqrtf(float x) { return (float)(1.0 / sqrt((double)x)); }
-SIM_INLINE double rsqrt(double x) { return 1.0 / sqrt(x); }
-SIM_INLINE float rsqrt(float x) { return rsqrtf(x); }
 SIM_INLINE double rcbrt(double x) { return 1.0 / cbrt(x); }
 SIM_INLINE double exp10(double x) { return pow(10.0, x); }
-SIM_INLINE float fdividef(float x, float y) { return x / y; }
-SIM_INLINE double fdivide(double x, double y) { return x / y; }
-SIM_INLINE float __saturatef(float x) { return fminf(fmaxf(x, 0.0f), 1.0f); }
-SIM_INLINE void sincosf(float x, float *s, float *c) {
-  *s = sinf(x);
-  *c = cosf(x);
-}
-SIM_INLINE void sincos(double x, double *s, double *c) {
-  *s = sin(x);
-  *c = cos(x);
-}
-SIM_INLINE void sincos(float x, float *s, float *c) { sincosf(x, s, c); }
-
 // sin(pi x) and cos(pi x), exact where they are 0, 1 or -1: the argument is
 // brought within a quarter of 0, in steps of a half, without an error.
 SIM_INLINE double sim_half_turns(double x, double *rest) {
