@@ -358,7 +358,7 @@ def test_the_shared_memory_of_another_kernel_does_not_count() -> None:
         ('extern "C" __global__ void f(float& x) {}', "is a reference"),
         (
             "__device__ int g(); __device__ int h = 3; __device__ int v = g();\n"
-            "__device__ __noinline__ int g() { return h; }\n"
+            '__device__ __noinline__ int g() { return h + printf("g"); }\n'
             'extern "C" __global__ void f(int* x) { x[0] = v; h = 4; }',
             "initial value is no constant",
         ),
