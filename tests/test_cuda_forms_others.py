@@ -380,3 +380,14 @@ def test_a_shared_variable_that_only_ever_holds_one_value_is_loaded() -> None:
         assert {f.kind for f in p.errors} == kinds
         assert p.total("shared load").requests == 1
         assert n == 0 or y.tolist() == [1] * 32
+
+
+def test_active_lanes_come_with_a_note() -> None:
+    source = """extern "C" __global__ void f(int* y) {
+      if (threadIdx.x < 10)
+        y[threadIdx.x] = __popc(__activemask()); }"""
+    y = np.zeros(32, np.int32)
+    p = Kernel(source, "f").profile(1, 64, (y,))
+    assert y.tolist() == [10] * 10 + [0] * 22
+    assert [(n.kind, n.line) for n in p.notes] == [("active lanes", 3)]
+    assert not p.errors

@@ -16,6 +16,7 @@ _NOTES = {
     6: "not tracked",
     7: "checked by atomicCAS",
     8: "not arrived",
+    9: "active lanes",
 }
 _DYNAMIC_FLAG, _GLOBAL_FLAG = 1 << 40, 1 << 41
 # Position, offset in the shared file, bytes and element size of the arrays.
@@ -81,6 +82,7 @@ def in_words(
         "that a launch touches",
         "not arrived": f"thread {first} {verb[store]} {where}, to which the copy "
         f"begun on line {other} has not yet arrived: wait for it first",
+        "active lanes": "the lanes that came here together: a GPU may name fewer",
         "checked by atomicCAS": "a plain load beside atomics, which atomicCAS "
         "then checks",
     }

@@ -19,7 +19,7 @@ struct Counter {
 };
 
 enum Note { RACE = 1, EQUAL_WRITES, UNINITIALISED, EXITED_EARLY, AMBIGUOUS,
-            UNTRACKED, COMPARED, NOT_ARRIVED };
+            UNTRACKED, COMPARED, NOT_ARRIVED, ACTIVE_LANES };
 struct Found {
   uint32_t kind, place, other, count;
   uint32_t block[3], first, second;  // threads by their linear index

@@ -180,6 +180,7 @@ bool resolve_activemask() {
       if (o.wait == AT_ACTIVEMASK && o.kind == thread[t].kind)
         lanes |= 1u << l;
     }
+    profile_note(ACTIVE_LANES, thread[t].line);
     for (uint32_t l = 0; l < WARP; ++l) {
       if (!(lanes >> l & 1)) continue;
       thread[first + l].result = lanes;
