@@ -13,7 +13,7 @@ from cuda_forms_bits import BITS
 from cuda_forms_floats import FLOATS
 from cuda_forms_language import LANGUAGE
 
-from cuda_labs import CompileError, Kernel, Unsupported, nvrtc
+from cuda_labs import CompileError, Kernel, KernelError, Unsupported, nvrtc
 from cuda_labs.sim import profile
 
 OTHERS = {form[0]: form for form in (*BITS, *FLOATS, *LANGUAGE)}
@@ -391,3 +391,26 @@ def test_active_lanes_come_with_a_note() -> None:
     assert y.tolist() == [10] * 10 + [0] * 22
     assert [(n.kind, n.line) for n in p.notes] == [("active lanes", 3)]
     assert not p.errors
+
+
+def test_macros_declare_dynamic_shared_memory_and_values_are_moved() -> None:
+    source = """#define SHARED(T, name) extern __shared__ __align__(16) T name[]
+#define POOL(T)          \\
+  extern __shared__      \\
+  unsigned char raw[];   \\
+  T* const pool = (T*)raw
+struct Pair { int a, b; };
+template <class T> __device__ T swapped(T&& p) { return T{p.b, std::move(p).a}; }
+__device__ float turned(int n) { POOL(float); return pool[n - 1 - threadIdx.x]; }
+extern "C" __global__ void f(float* y, int n) {
+  SHARED(float, s);
+  s[threadIdx.x] = threadIdx.x;
+  __syncthreads();
+  y[threadIdx.x] = turned(n) + swapped(std::forward<Pair>(Pair{1, 2})).a; }"""
+    y = np.zeros(8, np.float32)
+    for checked in (True, False):
+        Kernel(source, "f", checked=checked)(1, 8, (y, np.int32(8)), 32)
+        assert y.tolist() == [9.0 - t for t in range(8)]
+    with pytest.raises(KernelError) as caught:
+        Kernel(source, "f")(1, 8, (y, np.int32(8)), 24)
+    assert caught.value.line == 11

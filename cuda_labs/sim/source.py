@@ -56,12 +56,15 @@ BOUND_PREFIX = "sim_bound_of_"
 _RENAMED = {"cuda/pipeline": "sim_pipeline.h"}
 _INCLUDE_LINE = r"^[ \t]*#[ \t]*include\b[^\n]*"
 _DYNAMIC = re.compile(r"\bextern\b(?=[^;{}]*\b__shared__\b)[^;{}]*;")
+_DYNAMIC_MACRO = re.compile(
+    r"\bextern\b(?:\\\n|[^;{}\n])*?\b__shared__\b(?:\\\n|[^;{}\n\[])*\[\s*\]"
+)
 _DYNAMIC_SWAPPED = re.compile(r"\b__shared__\s+extern\b[^;{}]*;")
 _ATTRIBUTE = re.compile(
     r"\b(?:__align__|alignas|__attribute__)\s*\((?:[^()]|\([^()]*\))*\)"
     r"|\bextern\b|\b__shared__\b"
 )
-_DECLARATOR = re.compile(r"(.*?)(\w+)\s*\[\s*\]((?:\s*\[[^\]]*\])*)\s*;", re.S)
+_DECLARATOR = re.compile(r"(.*?)(\w+)\s*\[\s*\]((?:\s*\[[^\]]*\])*)\s*;?", re.S)
 _LITERAL = re.compile(
     r"\bR\"([^()\\\s]*)\(.*?\)\1\"|//(?:\\\n|[^\n])*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|(?<![0-9A-Fa-f])'(?:\\.|[^'\\\n])*'",
     re.S,
@@ -70,11 +73,11 @@ _LITERAL = re.compile(
 
 def blank(source: str) -> str:
     """`source` with comments and literals blanked, every offset kept."""
+    return _LITERAL.sub(lambda match: _spaces(match.group()), source)
 
-    def spaces(match: re.Match[str]) -> str:
-        return re.sub(r"[^\n]", " ", match.group())
 
-    return _LITERAL.sub(spaces, source)
+def _spaces(text: str) -> str:
+    return re.sub(r"[^\n]", " ", text)
 
 
 def line_of(text: str, offset: int) -> int:
@@ -91,9 +94,15 @@ def translate(source: str) -> str:
             raise Unsupported(construct, line_of(bare, match.start()))
     _check_includes(source, bare)
     changes: list[tuple[int, int, str]] = []
+    for directive in re.finditer(_DIRECTIVE, bare, re.M):
+        for match in _DYNAMIC_MACRO.finditer(bare, *directive.span()):
+            lines = "\\\n" * match.group().count("\n")
+            changes.append((*match.span(), _pointer(match, bare).rstrip("\n;") + lines))
+    outside = re.sub(_DIRECTIVE, lambda m: _spaces(m.group()), bare, flags=re.M)
     for pattern in (_DYNAMIC, _DYNAMIC_SWAPPED):
         changes += [
-            (*match.span(), _pointer(match, bare)) for match in pattern.finditer(bare)
+            (*match.span(), _pointer(match, bare))
+            for match in pattern.finditer(outside)
         ]
     changes += [
         (*match.span(), _newlines(match.group()))
@@ -220,7 +229,7 @@ def _newlines(text: str) -> str:
 
 
 def _pointer(match: re.Match[str], bare: str) -> str:
-    text = _ATTRIBUTE.sub(" ", match.group())
+    text = _ATTRIBUTE.sub(" ", match.group().replace("\\\n", " "))
     parts = _DECLARATOR.fullmatch(text)
     if parts is None or "," in parts.group(1):
         raise Unsupported(

@@ -241,6 +241,30 @@ struct sim_entry<K> {
   }                                                                    \
   }
 
+// Of C++'s library NVRTC has these two without a header.
+namespace std {
+template <class T>
+struct sim_value {
+  typedef T type;
+};
+template <class T>
+struct sim_value<T &> : sim_value<T> {};
+template <class T>
+struct sim_value<T &&> : sim_value<T> {};
+template <class T>
+SIM_INLINE constexpr T &&forward(typename sim_value<T>::type &v) noexcept {
+  return static_cast<T &&>(v);
+}
+template <class T>
+SIM_INLINE constexpr T &&forward(typename sim_value<T>::type &&v) noexcept {
+  return static_cast<T &&>(v);
+}
+template <class T>
+SIM_INLINE constexpr typename sim_value<T>::type &&move(T &&v) noexcept {
+  return static_cast<typename sim_value<T>::type &&>(v);
+}
+}  // namespace std
+
 #include "sim_math.h"
 #include "sim_warp.h"
 #include "sim_atomic.h"
