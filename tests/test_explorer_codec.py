@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from genflow_lite.explorer._codec import decode, encode
@@ -25,13 +25,15 @@ ARRAYS = st.lists(
 
 
 @given(arrays=ARRAYS, bits=st.integers(2, 12))
+@example(arrays=[np.array([0.0, 5e-324])], bits=2)
 def test_error_is_at_most_half_a_step(arrays: list, bits: int) -> None:
     channel = json.loads(json.dumps(encode(arrays, bits)))
     read = decode(channel)
     flat = np.concatenate([np.zeros(0), *arrays])
     known = flat[~np.isnan(flat)]
     width = known.max() - known.min() if known.size else 0.0
-    half = width / (2**bits - 2) / 2
+    # Half a step, itself rounded: no float lies between 0 and the least subnormal.
+    half = width / (2**bits - 2) / 2 + np.finfo(float).smallest_subnormal
     size = np.abs(known).max(initial=0.0)
     assert len(read) == len(arrays)
     for before, after in zip(arrays, read, strict=True):
