@@ -10,20 +10,25 @@ Compile Options".
 from __future__ import annotations
 
 import importlib
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from cuda_labs._headers import INSTALL, hint, include_paths
 from cuda_labs.errors import CompileError, CompilerMissing
 
-INSTALL = (
-    "pip install cuda-bindings nvidia-cuda-nvrtc "
-    "nvidia-cuda-runtime nvidia-cuda-crt nvidia-cuda-cccl"
-)
+__all__ = [
+    "INSTALL",
+    "Compiled",
+    "Resources",
+    "available",
+    "build",
+    "hint",
+    "include_paths",
+    "version",
+]
 
 
 @dataclass(frozen=True)
@@ -95,22 +100,6 @@ def version() -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def include_paths() -> list[Path]:
-    """Folders with NVIDIA's device headers: from the wheels, else CUDA_PATH."""
-    found: list[Path] = []
-    try:
-        roots = list(importlib.import_module("nvidia").__path__)
-    except ImportError:
-        roots = []
-    for root in roots:
-        for folder in sorted(Path(root).glob("*/include")):
-            found += [folder, folder / "cccl"]
-    for variable in ("CUDA_PATH", "CUDA_HOME"):
-        if os.environ.get(variable):
-            found.append(Path(os.environ[variable]) / "include")
-    return [path for path in found if path.is_dir()]
-
-
 def build(
     source: str,
     *,
@@ -180,9 +169,7 @@ def _ok(nvrtc: Any, code: Any, what: str, log: str) -> None:
     message = f"{what}: {reason.decode()}"
     if log:
         message += "\n" + log
-    if "open source file" in log and not include_paths():
-        message += f"\nNVIDIA's headers come with: {INSTALL}"
-    raise CompileError(message, log)
+    raise CompileError(message + hint(log), log)
 
 
 def _bytes(nvrtc: Any, what: str, program: Any) -> bytes:
