@@ -36,8 +36,8 @@ class EventClock:
     """CUDA events on the current stream; the L2 cache is emptied before each run.
 
     A buffer of four times the L2 cache, and of 1 GB at least, is overwritten before
-    the first event: no input is found in the cache, and the GPU is busy for so long
-    that the launches which follow are queued before it gets to them, so that the time
+    the first event, four times: no input is found in the cache, and the GPU is busy
+    for a millisecond, in which the launches that follow are queued, so that the time
     between the events holds no time of the CPU.
     """
 
@@ -57,7 +57,8 @@ class EventClock:
         if before is not None:
             before()
         self._turn += 1
-        self._buffer.fill(self._turn)
+        for _ in range(4):
+            self._buffer.fill(self._turn)
         self._start.record()
         run()
         self._stop.record()

@@ -138,6 +138,10 @@ class Kernel:
         Raises TypeError or ValueError for arguments that do not fit and for a
         launch beyond the limits of compute capability 9.0, `KernelError` when
         the launch fails; every argument then holds its value from before.
+
+        On a GPU the launch is queued on CuPy's current stream. What goes wrong
+        there CuPy raises, at a later call, and such an error stays: nothing runs
+        on that GPU until the process ends.
         """
         args = arguments_of(args)
         extents = extents_of("grid", grid), extents_of("block", block)

@@ -105,6 +105,10 @@ SIZES: dict[str | tuple[str, str], Sizes] = {
     ("softmax", "01_three_pass"): Sizes(((8192, 4096), (8191, 4099)), (64, 500)),
     # Heads of all sequences, queries, keys, width.
     "attention": Sizes(((64, 4096, 4096, 64), (64, 4093, 4093, 64)), (2, 96, 96, 64)),
+    # Its inputs hold whole matrices of probabilities while they are made.
+    ("attention", "04_flash_bwd"): Sizes(
+        ((16, 4096, 4096, 64), (16, 4093, 4093, 64)), (2, 96, 96, 64)
+    ),
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from cuda_labs import Kernel, bench, ladders, nvrtc, roofline, work
 from cuda_labs.clock import EventClock, measure
+from cuda_labs.errors import CompileError
 from cuda_labs.roofline import Machine
 
 
@@ -98,7 +99,8 @@ def test_events_stand_around_the_run_alone() -> None:
     clock = EventClock(fake_cupy(log))
     taken = clock.seconds(lambda: log.append("run"), lambda: log.append("before"))
     assert taken == 0.25e-3
-    assert log == ["before", f"fill {1 << 30}", "event", "run", "event", "wait"]
+    fills = [f"fill {1 << 30}"] * 4
+    assert log == ["before", *fills, "event", "run", "event", "wait"]
 
 
 def test_the_roofs_of_a_device() -> None:
@@ -162,6 +164,10 @@ def test_the_work_of_an_operation() -> None:
 
 
 def test_sizes_of_ladders_and_rungs() -> None:
+    # The inputs of the backward pass come from whole matrices of probabilities.
+    whole, part = (work.sizes(ladders.load("attention", i)).gpu for i in (2, 4))
+    assert [n for _, *n in part] == [n for _, *n in whole]
+    assert {4 * shape[0] for shape in part} == {shape[0] for shape in whole}
     huge = (1, 1 << 24)
     assert huge not in work.sizes(ladders.load("softmax", 1)).gpu
     assert huge in work.sizes(ladders.load("softmax", 2)).gpu
@@ -256,12 +262,14 @@ class FakeFunction:
     def __call__(self, grid, block, args, shared_mem=0):
         limit = self.max_dynamic_shared_size_bytes
         self.log.append(("launch", grid, block, len(args), shared_mem, limit))
+        self.args = args
 
 
 class OnDevice:
     """An array that says that it lives on a GPU."""
 
-    def __init__(self, array: np.ndarray) -> None:
+    def __init__(self, array: np.ndarray, number: int = 0) -> None:
+        self.device = types.SimpleNamespace(id=number)
         self.array, self.dtype, self.ndim = array, array.dtype, array.ndim
         self.nbytes, self.size, self.shape = array.nbytes, array.size, array.shape
         self.flags = array.flags
@@ -279,7 +287,9 @@ def raw_module(log: list[object]):
             log.append(name)
             return FakeFunction(log)
 
-    return types.SimpleNamespace(RawModule=RawModule)
+    current = types.SimpleNamespace(id=0)
+    cuda = types.SimpleNamespace(Device=lambda: current, current=current)
+    return types.SimpleNamespace(RawModule=RawModule, cuda=cuda)
 
 
 def test_arrays_on_a_gpu_go_to_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,3 +335,67 @@ def test_one_architecture_alone_is_compiled_here(
     assert name == "matmul"
     assert launch == ("launch", (1, 1, 1), (256, 1, 1), 6, 197_632, 197_632)
     assert rung.kernel.compile().arch == "sm_90a"
+
+
+def test_an_array_on_another_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list = []
+    cupy = raw_module(log)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    kernel = Kernel('extern "C" __global__ void f(float* x) { x[0] = 1; }', "f")
+    near, far = (OnDevice(np.zeros(4, np.float32), number) for number in (0, 1))
+    kernel(1, 32, (near,))
+    with pytest.raises(ValueError, match="parameter 1: an array on GPU 1, while"):
+        kernel(1, 32, (far,))
+    cupy.cuda.current.id = 1
+    kernel(1, 32, (far,))
+    kernel(1, 32, (far,))
+    # A function for each GPU, built once: a cubin's file is gone by the second.
+    assert [x for x in log if x == "f"] == ["f"] * 2
+    assert sum(x[0] == "launch" for x in log if isinstance(x, tuple)) == 3
+
+
+def test_what_cupy_is_given_for_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For None CuPy 13 has an address that is not 0 (its issue 9046)."""
+    functions: list[FakeFunction] = []
+    cupy = raw_module([])
+    get = cupy.RawModule.get_function
+
+    def kept(self, name: str) -> FakeFunction:
+        functions.append(get(self, name))
+        return functions[-1]
+
+    monkeypatch.setattr(cupy.RawModule, "get_function", kept)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    source = """struct Two { int a; float b; };
+    extern "C" __global__ void f(float* x, const float* y, Two t,
+                                 unsigned long long u, long long i) {
+      if (y == nullptr) x[0] = t.a + u + i;
+    }"""
+    two = np.array((3, 0.5), dtype=[("a", "i4"), ("b", "f4")])
+    x = OnDevice(np.zeros(1, np.float32))
+    Kernel(source, "f")(1, 1, (x, None, two[()], 2**64 - 1, 7))
+    first, null, pair, large, small = functions[0].args
+    assert first is x
+    assert (null.dtype, int(null)) == (np.uint64, 0)
+    assert isinstance(pair, np.ndarray)  # which every CuPy passes by its bytes
+    assert pair.tobytes() == two.tobytes()
+    assert (large.dtype, int(large)) == (np.uint64, 2**64 - 1)
+    assert small == 7
+
+
+def test_what_nvrtc_rejects_within_cupy_is_a_compile_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class CompileException(Exception):
+        """CuPy's own, which only CuPy can be asked for."""
+
+    def fail(self, name: str) -> None:
+        raise CompileException('cannot open source file "crt/mma.h"')
+
+    cupy = raw_module([])
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(cupy.RawModule, "get_function", fail)
+    kernel = Kernel('extern "C" __global__ void f(float* x) { x[0] = 1; }', "f")
+    with pytest.raises(CompileError, match=r"mma.h.*\n.*nvidia-cuda-crt") as caught:
+        kernel(1, 1, (OnDevice(np.zeros(1, np.float32)),))
+    assert caught.value.log == 'cannot open source file "crt/mma.h"'

@@ -627,7 +627,8 @@ def test_on_a_gpu_the_driver_tells_the_sizes_of_what_cannot_be_simulated(
     monkeypatch: pytest.MonkeyPatch, end: int
 ) -> None:
     driver = Driver([8, 8, 4], end)
-    cupy = types.SimpleNamespace(RawModule=lambda **_: driver)
+    cuda = types.SimpleNamespace(Device=lambda: types.SimpleNamespace(id=0))
+    cupy = types.SimpleNamespace(RawModule=lambda **_: driver, cuda=cuda)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", driver)
     monkeypatch.setattr(Driver, "launched", [])
