@@ -15,8 +15,10 @@ is 1 when a counter differs and 2 when something needed is missing.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -144,8 +146,9 @@ def read(report: str) -> dict[str, dict[str, int]]:
         name = names.get(row["Metric Name"])
         if name is not None:
             kernel = row["Kernel Name"].split("(")[0]
-            value = float(row["Metric Value"].replace(",", ""))
-            found.setdefault(kernel, {})[name] = round(value)
+            with contextlib.suppress(ValueError):  # "n/a": could not be collected
+                value = float(row["Metric Value"].replace(",", ""))
+                found.setdefault(kernel, {})[name] = round(value)
     return found
 
 
@@ -170,21 +173,33 @@ def compare(
 
 
 def launch(cupy: Any) -> None:
-    """Run every micro-kernel once on the GPU, for the profiler to see."""
+    """Run every micro-kernel once on the GPU, for the profiler to see.
+
+    By CuPy alone: `Kernel` starts compilers, which the profiler would follow.
+    """
     x, y = cupy.ones(WORDS, "f4"), cupy.zeros(WORDS, "f4")
     for micro in MICROS:
-        Kernel(micro.source, micro.name)(micro.grid, micro.block, (x, y))
+        run = cupy.RawKernel(micro.source, micro.name)
+        run((micro.grid,), (micro.block,), (x, y))
     cupy.cuda.Device().synchronize()
 
 
 def profiled() -> str:
-    """What `ncu` prints of this program's launches."""
-    command = ["ncu", "--csv", "--target-processes", "all"]
+    """What `ncu` prints of this program's launches.
+
+    Whole numbers under the metrics' own names, whatever the locale; the clocks stay
+    as they are, since counts do not depend on them.
+    """
+    command = ["ncu", "--csv", "--print-units", "base", "--print-metric-name", "name"]
+    command += ["--clock-control", "none", "--target-processes", "all"]
     command += ["--kernel-name", "regex:^(" + "|".join(m.name for m in MICROS) + ")$"]
     command += ["--metrics", ",".join(METRICS.values())]
     command += [sys.executable, __file__, "--launch"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout + done.stderr
+    plain = os.environ | {"LC_ALL": "C"}
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=plain
+    )
+    return f"{done.stdout}\n{done.stderr}"
 
 
 def main() -> int:

@@ -31,7 +31,7 @@ class Bench:
     """Where things run: the clock, the machine's roofs, and who moves an array there.
 
     shapes: the sizes to time for a rung; attention: those of its parts; options:
-    those of `clock.measure`.
+    those of `clock.measure`; alive: whether anything can still run there.
     """
 
     clock: Clock
@@ -40,6 +40,7 @@ class Bench:
     shapes: Callable[[ladders.Rung], tuple[tuple[int, ...], ...]]
     attention: gpu_attention.Shapes
     options: dict[str, Any]
+    alive: Callable[[], bool] = lambda: True
 
 
 def parts() -> list[str]:
@@ -56,6 +57,15 @@ def parts() -> list[str]:
     return [*found, *gpu_attention.PARTS]
 
 
+def known(part: str) -> bool:
+    """Whether there is such a part: one of `parts()`, or any rung by itself."""
+    operation, _, rung = part.partition(":")
+    return part in parts() or (
+        operation in ladders.operations()
+        and rung in ladders.rungs(operation, gpu_only=True)
+    )
+
+
 def rungs_of(part: str) -> tuple[str, list[str]]:
     """The operation of a part and its rungs."""
     operation, _, rung = part.partition(":")
@@ -63,20 +73,33 @@ def rungs_of(part: str) -> tuple[str, list[str]]:
 
 
 def run(part: str, there: Bench) -> Iterator[Row]:
-    """Measure a part; what fails gives a row that says how."""
+    """Measure a part; what fails gives a row that says how.
+
+    After an error that breaks the device's context nothing runs in this process any
+    more: the rungs that are left say whose error it was.
+    """
     if part in gpu_attention.PARTS:
         yield from whole(part, there)
         return
     operation, names = rungs_of(part)
+    broken = ""
     for name in names:
         rung = ladders.load(operation, name)
         reason = there.machine.refuses(ladders.least(operation, name))
+        if broken:
+            reason = f"after {broken} nothing runs: measure {operation}:{name}"
         if reason:
             yield {"operation": operation, "rung": name, "skipped": reason}
             continue
-        yield from _rows(rung, there)
-        if name in SHORT:
-            yield from _rows(bfloat16(rung), there)
+        variants = [rung, bfloat16(rung)] if name in SHORT else [rung]
+        for variant in variants:
+            for row in _rows(variant, there):
+                yield row
+                if "failed" in row and not there.alive():
+                    broken = name
+                    break
+            if broken:
+                break
 
 
 def _rows(rung: ladders.Rung, there: Bench) -> Iterator[Row]:

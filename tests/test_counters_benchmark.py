@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import types
@@ -70,6 +71,8 @@ def test_the_profilers_table_is_read() -> None:
     rows = counters.compare(ours, found)
     assert [row["equal"] for row in rows] == [True, False, False]
     assert rows[2]["ncu"] is None
+    absent = REPORT.replace('"1,064"', '"n/a"')
+    assert counters.read(absent) == {"copy": {"load requests": 16}}
     refused = "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission"
     with pytest.raises(ValueError, match="does not have permission"):
         counters.read(f"==PROF== Connected\n{refused}\n")
@@ -88,10 +91,16 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, report: str) -> int:
     monkeypatch.setattr(record, "ROOT", tmp_path)
     monkeypatch.setattr(counters, "MICROS", counters.MICROS[:1])
 
-    def fake(command, **_):
+    def fake(command, **given):
         assert command[0] == "ncu"
         assert command[-2:] == [counters.__file__, "--launch"]
-        return subprocess.CompletedProcess(command, 0, report, "")
+        options = dict(itertools.pairwise(command))
+        # Not scaled, not labelled, without a locale's marks; the clocks are let be.
+        assert options["--print-units"] == "base"
+        assert options["--print-metric-name"] == "name"
+        assert options["--clock-control"] == "none"
+        assert given["env"]["LC_ALL"] == "C"
+        return subprocess.CompletedProcess(command, 0, report, "==PROF== done")
 
     monkeypatch.setattr(counters, "subprocess", types.SimpleNamespace(run=fake))
     monkeypatch.setattr(sys, "argv", ["counters.py"])
@@ -114,6 +123,23 @@ def test_the_command(
     assert run(monkeypatch, tmp_path, table.replace('"64"', '"63"')) == 1
     assert "simulator 64, ncu 63" in capsys.readouterr().out
     assert run(monkeypatch, tmp_path, "==ERROR== no permission") == 2
+
+
+def test_the_profiled_launches_are_those_that_are_simulated() -> None:
+    launched = []
+
+    def raw_kernel(source: str, name: str):
+        assert f"void {name}(" in source
+        return lambda grid, block, args: launched.append((name, grid, block))
+
+    device = types.SimpleNamespace(synchronize=lambda: None)
+    cuda = types.SimpleNamespace(Device=lambda: device)
+    counters.launch(
+        types.SimpleNamespace(
+            RawKernel=raw_kernel, cuda=cuda, ones=lambda *_: 1, zeros=lambda *_: 0
+        )
+    )
+    assert launched == [(m.name, (m.grid,), (m.block,)) for m in counters.MICROS]
 
 
 def test_what_is_missing_is_named(

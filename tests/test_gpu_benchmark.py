@@ -53,9 +53,8 @@ def simulated() -> gpu_rows.Bench:
     )
 
 
-def test_every_ladder_has_its_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """`main` as it is, but that a part runs in this process and not on a GPU."""
     monkeypatch.setattr(gpu, "on_gpu", lambda cupy: simulated())
     monkeypatch.setattr(gpu, "about_gpu", lambda cupy: {"device": "simulator"})
@@ -74,6 +73,15 @@ def test_every_ladder_has_its_rows(
 
     fake = types.SimpleNamespace(run=run_here, TimeoutExpired=subprocess.TimeoutExpired)
     monkeypatch.setattr(gpu, "subprocess", fake)
+    return started
+
+
+def test_every_ladder_has_its_rows(
+    started: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     assert gpu.main() == 0, capsys.readouterr().out
     assert started == gpu_rows.parts()
@@ -128,6 +136,93 @@ def test_a_wrong_kernel_is_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch) -
     assert "failed" in rows["01_naive"]
     assert rows["02_shared"]["median"] == OURS
     assert "failed: " in gpu_report.line(rows["01_naive"])
+
+
+def test_parts_are_written_as_they_come_and_may_be_added(
+    started: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def measure(*arguments: str) -> set[tuple[str, str]]:
+        monkeypatch.setattr(sys, "argv", ["gpu.py", *arguments])
+        gpu.main()
+        result = json.loads((tmp_path / "gpu.json").read_text())
+        pairs = [(row["part"], row["rung"]) for row in result["rows"]]
+        assert len(set(pairs)) == len(pairs)
+        return set(pairs)
+
+    adds = {("vector_add", r) for r in ladders.rungs("vector_add")}
+    assert measure("vector_add") == adds
+    sums = {("reduction", r) for r in ladders.rungs("reduction")}
+    assert measure("reduction", "--add") == adds | sums
+    # Any rung is a part, and takes the place of the one measured with its ladder.
+    one = {("reduction:01_atomic", "01_atomic")}
+    assert measure("reduction:01_atomic", "--add") == (
+        adds | one | sums - {("reduction", "01_atomic")}
+    )
+    # What was measured with another driver does not stand beside it.
+    monkeypatch.setattr(gpu, "about_gpu", lambda cupy: {"device": "another"})
+    assert measure("vector_add", "--add") == adds
+    assert measure("reduction") == sums
+    with pytest.raises(SystemExit):
+        measure("reduction:09_none")
+    assert "there is no part 'reduction:09_none'" in capsys.readouterr().err
+
+    # One that hangs costs its own rows, and so does an end before time.
+    run_here = gpu.subprocess.run
+    ends: list[BaseException] = [subprocess.TimeoutExpired("gpu.py", 480)]
+
+    def ended(command, *, check, timeout):
+        if command[2] == "scan":
+            raise ends.pop()
+        return run_here(command, check=check, timeout=timeout)
+
+    monkeypatch.setattr(gpu.subprocess, "run", ended)
+    assert measure("vector_add", "scan") == adds
+    assert "scan: ended after 8 minutes" in capsys.readouterr().out
+    ends.append(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        measure("reduction", "scan")
+    result = json.loads((tmp_path / "gpu.json").read_text())
+    assert {(row["part"], row["rung"]) for row in result["rows"]} == sums
+
+
+def test_after_a_lost_context_the_rest_of_a_part_says_whose_error_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lost = []
+
+    def rows(rung, there):
+        head = {"operation": "transpose", "rung": rung.name}
+        if rung.name == "02_shared":
+            lost.append(rung)
+            yield head | {"failed": "CUDARuntimeError: cudaErrorIllegalAddress"}
+        yield head | {"shape": [1], "median": 1.0}
+
+    monkeypatch.setattr(gpu_rows, "_rows", rows)
+    there = dataclasses.replace(simulated(), alive=lambda: not lost)
+    found = list(gpu_rows.run("transpose", there))
+    assert [row["rung"] for row in found] == list(ladders.rungs("transpose"))
+    assert "median" in found[0]
+    assert "failed" in found[1]
+    for row in found[2:]:
+        assert row["skipped"] == (
+            f"after 02_shared nothing runs: measure transpose:{row['rung']}"
+        )
+    # A kernel that is merely wrong does not end the part.
+    there = dataclasses.replace(there, alive=lambda: True)
+    assert sum("median" in row for row in gpu_rows.run("transpose", there)) == 4
+
+
+def test_whether_the_device_is_alive_is_asked_of_it() -> None:
+    def broken() -> None:
+        raise RuntimeError("cudaErrorIllegalAddress")
+
+    for synchronize, answer in ((lambda: None, True), (broken, False)):
+        device = types.SimpleNamespace(synchronize=synchronize)
+        cuda = types.SimpleNamespace(Device=lambda device=device: device)
+        assert gpu._alive(types.SimpleNamespace(cuda=cuda)) is answer
 
 
 def test_wrong_attention_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
