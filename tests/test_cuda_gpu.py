@@ -173,9 +173,9 @@ def test_products_of_bfloat16_on_a_gpu(cupy: Any, name: str) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs PyTorch with CUDA")
 def test_attention_waits_for_the_stream_that_torch_works_on(cupy: Any) -> None:
     """The inputs come late, on a stream that no other waits for."""
-    host = [x.double() for x in tensors((2, 65, 97, 40), torch.float32)]
+    host: Any = [x.double() for x in tensors((2, 65, 97, 40), torch.float32)]
     ready = [x.cuda() for x in host]
-    late = [torch.zeros_like(x) for x in ready]
+    late: Any = [torch.zeros_like(x) for x in ready]
     torch.cuda.synchronize()
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
