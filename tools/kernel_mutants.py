@@ -21,15 +21,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import re
-import shutil
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,12 @@ class Tally:
     def counted(self) -> int:
         """Mutants that compiled and were launched."""
         return sum(self.outcomes.values())
+
+    def add(self, other: Tally) -> None:
+        """Count `other` in."""
+        self.outcomes += other.outcomes
+        self.kinds += other.kinds
+        self.rejected += other.rejected
 
     def shares(self) -> dict[str, Any]:
         """As JSON: numbers and shares."""
@@ -191,17 +199,52 @@ def _rng() -> np.random.Generator:
     return np.random.default_rng(5)
 
 
-def run(count: int, seed: int, profile: bool = False) -> Tally:
-    """Mutants until `count` of them have counted; then a good kernel must run."""
+def run(
+    count: int,
+    seed: int,
+    profile: bool = False,
+    *,
+    share: tuple[int, int] = (0, 1),
+    folder: Path | None = None,
+) -> Tally:
+    """Mutants until `count` of them have counted; then a good kernel must run.
+
+    share: (j, n) takes every n-th mutant from the j-th on; folder: where the compiled
+    ones are kept, each of them only while it runs, in place of the user's cache.
+    """
+    if folder is not None:
+        os.environ["CUDA_LABS_CACHE"] = str(folder)
     tally = Tally()
-    for rung, text in mutants(seed):
+    for rung, text in islice(mutants(seed), share[0], None, share[1]):
         if tally.counted >= count:
             break
         attempt(rung, text, tally, profile)
+        for spent in folder.glob("*.so") if folder else ():
+            spent.unlink()
     good = ladders.load("matmul", "03_shared")
     data = good.operation.sample((17, 31, 45), _rng())
     good.check(good.run(*data), *data)
     return tally
+
+
+def divided(count: int, seed: int, profile: bool, jobs: int) -> Tally:
+    """`run` by several processes, each with a share of the mutants."""
+    total = Tally()
+    with (
+        tempfile.TemporaryDirectory(prefix="cuda_labs-mutants-") as folder,
+        ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool,
+    ):
+        running = []
+        for j in range(jobs):
+            own = Path(folder, str(j))
+            own.mkdir(mode=0o700)
+            part = count // jobs + (j < count % jobs)
+            running.append(
+                pool.submit(run, part, seed, profile, share=(j, jobs), folder=own)
+            )
+        for part in running:
+            total.add(part.result())
+    return total
 
 
 def main() -> int:
@@ -211,14 +254,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="which mutants")
     parser.add_argument("--json", type=Path, help="where to write the shares")
     parser.add_argument("--profile", action="store_true", help="profile them as well")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     options = parser.parse_args()
-    # Thousands of objects that nobody needs again: not in the user's cache.
-    folder = tempfile.mkdtemp(prefix="cuda_labs-mutants-")
-    os.environ["CUDA_LABS_CACHE"] = folder
-    try:
-        tally = run(options.count, options.seed, options.profile)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    tally = divided(options.count, options.seed, options.profile, options.jobs)
     result = {"compiler": build.compiler().family, "seed": options.seed}
     result |= tally.shares()
     text = json.dumps(result, indent=2)

@@ -2,7 +2,7 @@
 
     python tools/stress.py                        all four
     python tools/stress.py fuzz mutation --minutes 30
-    python tools/stress.py kernels --kernels 5000
+    python tools/stress.py kernels --kernels 5000 --compiler zig
 
 The book is run twice in parallel and must print the same both times; the property
 tests draw forty times as many examples, new ones each time; the share of mutants that
@@ -22,10 +22,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTEST = [sys.executable, "-m", "pytest", "-q", "--color=no", "-n", "2"]
+COMPILERS = ("g++", "zig")
 PARTS = ("book", "fuzz", "mutation", "kernels")
 MUTANTS = ROOT / "benchmarks" / "results" / "kernel_mutants.json"
 
@@ -49,16 +51,23 @@ def mutation(minutes: float, seed: int) -> int:
     return subprocess.call([*command, "--seed", str(seed)], cwd=ROOT)
 
 
-def kernels(count: int, seed: int, written: Path = MUTANTS) -> int:
-    """Damaged kernels, `count` through each compiler that is here, side by side."""
-    compilers = ["g++"] if shutil.which("g++") else []
-    compilers += ["zig"] if importlib.util.find_spec("ziglang") else []
+def kernels(
+    count: int, seed: int, written: Path = MUTANTS, asked: Sequence[str] = COMPILERS
+) -> int:
+    """Damaged kernels, `count` through each compiler that is here, side by side.
+
+    What stands in `written` of a compiler that is not `asked` for stays there.
+    """
+    here = {"g++": shutil.which("g++"), "zig": importlib.util.find_spec("ziglang")}
+    compilers = [name for name in asked if here[name]]
+    jobs = max((os.cpu_count() or 1) // max(len(compilers), 1), 1)
     with tempfile.TemporaryDirectory() as folder:
         running = {}
         for name in compilers:
             path = Path(folder) / f"{name}.json"
             command = [sys.executable, "tools/kernel_mutants.py", "--profile"]
-            command += ["--count", str(count), "--seed", str(seed), "--json", str(path)]
+            command += ["--count", str(count), "--seed", str(seed)]
+            command += ["--jobs", str(jobs), "--json", str(path)]
             env = os.environ | {"CUDA_LABS_CXX": name}
             running[name] = path, subprocess.Popen(command, cwd=ROOT, env=env)
         failed = [name for name, (_, process) in running.items() if process.wait()]
@@ -67,7 +76,11 @@ def kernels(count: int, seed: int, written: Path = MUTANTS) -> int:
             for name, (path, _) in running.items()
             if name not in failed
         }
-    text = json.dumps({"compilers": found}, indent=2)
+    kept = {}
+    if written.exists():
+        kept = json.loads(written.read_text("utf-8"))["compilers"]
+    kept = {name: tally for name, tally in kept.items() if name not in asked}
+    text = json.dumps({"compilers": kept | found}, indent=2)
     written.write_text(text + "\n", encoding="utf-8")
     print(f"written to {written}; failed: {', '.join(failed) or 'none'}")
     return int(bool(failed) or not found)
@@ -80,7 +93,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0, help="for the mutants")
     parser.add_argument("--kernels", type=int, default=5000, help="for each compiler")
     parser.add_argument("--seed", type=int, default=0, help="order of the mutants")
+    parser.add_argument("--compiler", choices=COMPILERS, help="the kernels' only one")
     options = parser.parse_args()
+    asked = (options.compiler,) if options.compiler else COMPILERS
     chosen = options.parts or list(PARTS)
     for part in chosen:
         if part not in PARTS:
@@ -92,7 +107,7 @@ def main() -> int:
         if part == "mutation":
             status = mutation(options.minutes, options.seed)
         elif part == "kernels":
-            status = kernels(options.kernels, options.seed)
+            status = kernels(options.kernels, options.seed, asked=asked)
         else:
             status = {"book": book, "fuzz": fuzz}[part]()
         rows.append((part, status, time.perf_counter() - start))
