@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,35 @@ def test_the_same_tests_pass_with_zig(file: str) -> None:
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("ziglang") is None, reason="no zig: pip install ziglang"
+)
+def test_zig_keeps_no_kernel_in_a_cache_of_its_own(tmp_path: Path) -> None:
+    code = """
+        import numpy as np
+        from cuda_labs import Kernel
+        for n in range(3):
+            text = 'extern "C" __global__ void f(int* x) { x[0] = %d; }' % n
+            x = np.zeros(1, np.int32)
+            Kernel(text, "f")(1, 1, (x,))
+            assert x[0] == n
+    """
+    own = tmp_path / "zig"
+    places = {"CUDA_LABS_CACHE": str(tmp_path / "ours"), "TMPDIR": str(tmp_path)}
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={
+            **os.environ,
+            **places,
+            "CUDA_LABS_CXX": "zig",
+            "ZIG_GLOBAL_CACHE_DIR": str(own),
+        },
+        cwd=TESTS.parent,
+        check=True,
+        timeout=300,
+    )
+    names = [path.name for path in own.rglob("*")]
+    assert not [name for name in names if "stdin" in name], names
+    assert {path.name for path in tmp_path.iterdir()} <= {"zig", "ours"}

@@ -10,24 +10,31 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 MEMORY = 4 << 30
 _SHELL = 'ulimit -v "$1" 2>/dev/null; ulimit -t "$2" 2>/dev/null; shift 2; exec "$@"'
 
 
 def run(
-    command: Sequence[str], text: str, *, seconds: float, memory: int = MEMORY
+    command: Sequence[str],
+    text: str,
+    *,
+    seconds: float,
+    memory: int = MEMORY,
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
     """Exit status and messages of `command`, which reads `text`.
 
     seconds: of time; each of its processes also ends after as much processor time,
     should this one be killed. memory: bytes of address space of each process.
-    Raises subprocess.TimeoutExpired.
+    environment: variables beside those that are set. Raises
+    subprocess.TimeoutExpired.
     """
     limits = (str(memory >> 10), str(int(seconds) + 1))
     child = subprocess.Popen(
         ["/bin/sh", "-c", _SHELL, "sh", *limits, *command],
+        env={**os.environ, **(environment or {})},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

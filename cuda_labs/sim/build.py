@@ -180,7 +180,14 @@ def _cached(
     partial = Path(name)
     try:
         command = [*tool.command, *flags, "-o", name]
-        status, log = bounded.run(command, text, seconds=COMPILER_SECONDS)
+        # Zig would keep megabytes of every kernel in a cache of its own.
+        with tempfile.TemporaryDirectory(prefix="cuda_labs-") as spare:
+            status, log = bounded.run(
+                command,
+                text,
+                seconds=COMPILER_SECONDS,
+                environment={"ZIG_LOCAL_CACHE_DIR": spare},
+            )
         if status:
             raise CompileError(first_error(log.strip()), log.strip())
         partial.chmod(0o700)
