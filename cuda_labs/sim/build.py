@@ -36,7 +36,7 @@ FOLDER = Path(__file__).parent
 PARTS = shlex.split(
     "host.cpp watch.cpp builtins.cpp workers.cpp scheduler.cpp warp.cpp memory.cpp "
     "async.cpp faults.cpp profile.cpp requests.cpp points.cpp loops.cpp clocks.cpp "
-    "conflicts.cpp races.cpp global_races.cpp"
+    "conflicts.cpp races.cpp global_races.cpp releases.cpp counters.cpp"
 )
 COMPILER_SECONDS = 60.0
 STATIC_SHARED_LIMIT = 48 * 1024

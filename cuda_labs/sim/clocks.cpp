@@ -9,7 +9,7 @@
 
 #include "profile.h"
 
-uint32_t race_time = 1, race_barrier, race_block, race_clocked;
+uint32_t race_time = 1, race_barrier, race_block, race_clocked, race_ordered;
 // seen[t][u]: thread t has seen what u did up to this time. A row is valid
 // when its stamp is the last barrier's; else it stands for zeros.
 static uint32_t *seen, stamp[MAX_THREADS];
@@ -26,9 +26,14 @@ static uint32_t flags;
 void clocks_begin() {
   if (!seen) seen = (uint32_t *)calloc(MAX_THREADS * MAX_THREADS, 4);
   if (!seen) abort();
-  if (race_time > 1u << 30) {  // stamps of earlier launches stay older than this
+  if (race_time > LATE) {  // stamps of earlier launches stay older than this
     race_time = 1;
     memset(stamp, 0, sizeof stamp);
+  }
+  if (race_block > LATE) {  // as do the blocks that are noted beside accesses
+    race_block = 0;
+    races_forget();
+    global_forget();
   }
 }
 
@@ -36,11 +41,12 @@ static uint32_t *clock_of(uint32_t t) {
   uint32_t *row = seen + (size_t)t * MAX_THREADS;
   if (stamp[t] != race_barrier) memset(row, 0, threads * sizeof *row);
   stamp[t] = race_clocked = race_barrier;
+  race_ordered = race_time;
   return row;
 }
 
 static void forget_clocks() {
-  race_barrier = race_time++;
+  race_ordered = race_barrier = race_time++;
   memset(fenced, 0, threads * sizeof *fenced);
   for (uint32_t i = 0; i < flags; ++i) free(flag[i].clock);
   flags = 0;
@@ -53,15 +59,14 @@ void clocks_block() {
 }
 
 void clocks_barrier() {
-  global_barrier(fences, race_time);
+  releases_barrier(fences, race_time);
   forget_clocks();
 }
 
-// Has the running thread seen what `other` did at `time`?
-bool clocks_ordered(uint32_t other, uint32_t time) {
-  return other == current || time <= race_barrier ||
-         (stamp[current] == race_barrier &&
-          seen[current * MAX_THREADS + other] >= time);
+// Has the running thread seen, since the barrier, what `other` did at `time`?
+bool clocks_seen(uint32_t other, uint32_t time) {
+  return stamp[current] == race_barrier &&
+         seen[current * MAX_THREADS + other] >= time;
 }
 
 static void join(uint32_t *into, const uint32_t *from) {
@@ -85,25 +90,29 @@ void profile_syncwarp(uint32_t warp, uint32_t lanes) {
 }
 
 void profile_fence() {
-  if (mode == PROFILE) fenced[current] = fences[current] = ++race_time;
+  if (mode == PROFILE)
+    race_ordered = fenced[current] = fences[current] = ++race_time;
 }
 
 void profile_acquire_release(uintptr_t a, bool acquire, bool release) {
   if (mode != PROFILE || !seen) return;
-  global_flag(a, acquire, release, fenced[current], race_barrier);
-  Flag *f = nullptr;
+  uint32_t *mine = clock_of(current);
+  uint32_t at;  // what lies in shared memory tells other blocks nothing
+  if (!shared_offset(a, &at))
+    releases_flag(a, acquire, release, fenced[current], mine);
+  // When there are too many the last one stands for the rest, too.
+  bool full = flags == sizeof flag / sizeof *flag;
+  Flag *f = full ? &flag[flags - 1] : nullptr;
   for (uint32_t i = 0; i < flags; ++i)
     if (flag[i].at == a) f = &flag[i];
-  uint32_t *mine = clock_of(current);
   if (acquire && f) join(mine, f->clock);
   if (!release || !fenced[current]) return;
-  if (!f && flags < sizeof flag / sizeof *flag) {
+  if (!f) {
     f = &flag[flags++];
     f->at = a;
     f->clock = (uint32_t *)calloc(MAX_THREADS, 4);
     if (!f->clock) abort();
   }
-  if (!f) return;
   join(f->clock, mine);
   if (fenced[current] > f->clock[current]) f->clock[current] = fenced[current];
 }

@@ -13,7 +13,7 @@ static struct {
   Found *found;
   uintptr_t at;
   uint32_t bytes;
-  char before[16];
+  char before[256];
 } pending;
 
 void races_judge() {
@@ -44,7 +44,8 @@ bool races_found(uint32_t place, uint32_t other, uint32_t other_store,
   race_waits = true;
   pending.found = f;
   pending.at = a;
-  pending.bytes = bytes < 16 ? (uint32_t)bytes : 16;
+  pending.bytes = (uint32_t)(bytes < sizeof pending.before ? bytes
+                                                          : sizeof pending.before);
   memcpy(pending.before, (void *)a, pending.bytes);
   return true;
 }

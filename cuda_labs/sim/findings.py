@@ -17,6 +17,8 @@ _NOTES = {
     7: "checked by atomicCAS",
     8: "not arrived",
     9: "active lanes",
+    10: "counts cut",
+    11: "not tracked to the end",
 }
 _DYNAMIC_FLAG, _GLOBAL_FLAG = 1 << 40, 1 << 41
 # Position, offset in the shared file, bytes and element size of the arrays.
@@ -78,6 +80,10 @@ def in_words(
         "exited before a barrier": "threads that have exited count as arrived",
         "counts split": "a lane came twice to one place in one iteration; "
         "the counts of this line are upper bounds",
+        "counts cut": "over a million requests of the block were incomplete at "
+        "once; the counts of this line are upper bounds",
+        "not tracked to the end": "races are tracked among the first three billion "
+        "accesses of a launch",
         "not tracked": "races are tracked in the first 32 MB of global memory "
         "that a launch touches",
         "not arrived": f"thread {first} {verb[store]} {where}, to which the copy "

@@ -3,6 +3,7 @@
 // printf's text, then the arguments. Whatever goes wrong in a kernel ends this
 // process and nothing else.
 #include <dlfcn.h>
+#include <errno.h>
 #include <link.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@ static int arena_file;
 static bool read_all(void *to, size_t n) {
   for (char *p = (char *)to; n;) {
     ssize_t got = read(0, p, n);
+    if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return false;
     p += got;
     n -= (size_t)got;
@@ -35,6 +37,7 @@ static bool read_all(void *to, size_t n) {
 static void write_all(const void *from, size_t n) {
   for (const char *p = (const char *)from; n;) {
     ssize_t put = write(1, p, n);
+    if (put < 0 && errno == EINTR) continue;
     if (put <= 0) _exit(0);
     p += put;
     n -= (size_t)put;
@@ -228,6 +231,10 @@ int main(int count, char **argument) {
   rlimit none = {0, 0};
   setrlimit(RLIMIT_CORE, &none);
   signal(SIGINT, SIG_IGN);  // the parent decides
+  signal(SIGCHLD, SIG_DFL);  // one that is ignored leaves no worker to wait for
+  sigset_t nothing;
+  sigemptyset(&nothing);
+  sigprocmask(SIG_SETMASK, &nothing, nullptr);  // the parent's mask comes along
   // Kernels call its functions; a linker may leave it out as unused here.
   dlopen("libm.so.6", RTLD_NOW | RTLD_GLOBAL);
   stack_t alternate = {};

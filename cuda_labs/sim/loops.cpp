@@ -102,13 +102,16 @@ static void dominators() {
 static void collect(uint32_t l, uint32_t u) {
   static uint16_t todo[MAX_BLOCKS];
   uint32_t n = 0;
-  todo[n++] = (uint16_t)u;
+  auto meet = [&](uint32_t b) {
+    if (inside[l][b / 8] >> (b % 8) & 1) return;
+    inside[l][b / 8] = (uint8_t)(inside[l][b / 8] | 1u << (b % 8));
+    todo[n++] = (uint16_t)b;
+  };
+  meet(u);
   while (n) {
     uint32_t b = todo[--n];
-    if (inside[l][b / 8] >> (b % 8) & 1) continue;
-    inside[l][b / 8] = (uint8_t)(inside[l][b / 8] | 1u << (b % 8));
     for (uint32_t p = 1; p <= blocks; ++p)
-      if (has(edge + p * WORDS, b) && n < MAX_BLOCKS) todo[n++] = (uint16_t)p;
+      if (has(edge + p * WORDS, b)) meet(p);
   }
 }
 

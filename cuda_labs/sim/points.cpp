@@ -25,8 +25,8 @@ struct Way {
   uint32_t from, report, to;
 };
 
-enum { ROOT = 0, NONE = 0xffffffffu, WAYS = 1 << 13, KEPT = 1 << 18 };
-enum : uint32_t { CALL = 1u << 31 };
+enum { ROOT = 0, NONE = 0, WAYS = 1 << 13, KEPT = 1 << 18 };
+enum : uint32_t { CALL = 1u << 31 };  // no report is NONE: code starts behind a header
 
 Point *points;
 uint32_t point_of[MAX_THREADS];

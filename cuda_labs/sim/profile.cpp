@@ -24,9 +24,11 @@ static void not_arrived(uint32_t at, bool write, uint32_t place, int begun) {
 }
 
 static void count(uintptr_t a, size_t bytes, uint32_t place, uint32_t kind) {
-  // Hardware moves at most 16 bytes a lane at once.
-  for (; bytes > 16; a += 16, bytes -= 16) requests_count(a, 16, place, kind);
-  requests_count(a, (uint32_t)bytes, place, kind);
+  // Hardware moves at most 16 bytes a lane at once: the parts are requests each.
+  uint32_t part = 0;
+  for (; bytes > 16; a += 16, bytes -= 16)
+    requests_count(a, 16, place, kind, part++);
+  requests_count(a, (uint32_t)bytes, place, kind, part);
 }
 
 void profile_access(uintptr_t a, size_t bytes, Region region, bool write,
@@ -61,6 +63,9 @@ void profile_async(void *to, const void *from, uint32_t bytes, uint32_t fill,
   if (left) requests_count(source, left, place, ASYNC_GLOBAL);
   requests_count(target, bytes, place, ASYNC_SHARED);
 }
+
+// There have been so many accesses that their times would wrap.
+void profile_late() { report(TOO_LONG, 0, 0); }
 
 void profile_settle() {
   if (!learning && mode == PROFILE) races_settle();
@@ -117,7 +122,7 @@ void profile_block_begin() {
   points_block();
   if (learning) return;
   race_waits = false;
-  global_block();
+  releases_block();
   clocks_block();
 }
 
@@ -132,8 +137,9 @@ bool profile_reply(const void **c, uint32_t *n, const void **f, uint32_t *m,
                    uint64_t *footprint) {
   bool again = points_end();
   if (!learning) again |= conflicts_end(found, founds);
-  requests_reply(c, n, footprint);
-  if (learning) *n = 0;
+  uint32_t counters = counters_all(c);
+  *n = learning ? 0 : counters;
+  *footprint = requests_footprint();
   *f = found;
   *m = learning ? 0 : founds;
   return again || learning;

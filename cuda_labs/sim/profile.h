@@ -19,7 +19,8 @@ struct Counter {
 };
 
 enum Note { RACE = 1, EQUAL_WRITES, UNINITIALISED, EXITED_EARLY, AMBIGUOUS,
-            UNTRACKED, COMPARED, NOT_ARRIVED, ACTIVE_LANES };
+            UNTRACKED, COMPARED, NOT_ARRIVED, ACTIVE_LANES, TOO_MANY,
+            TOO_LONG };
 struct Found {
   uint32_t kind, place, other, count;
   uint32_t block[3], first, second;  // threads by their linear index
@@ -55,6 +56,7 @@ void profile_access(uintptr_t a, size_t bytes, Region region, bool write,
 void profile_async(void *to, const void *from, uint32_t bytes, uint32_t fill,
                    uint32_t place, bool starts);
 void profile_settle();
+void profile_late();
 void profile_acquire_release(uintptr_t a, bool acquire, bool release);
 void profile_fence();
 void profile_compared(uintptr_t a);
@@ -62,9 +64,14 @@ bool profile_reply(const void **counters, uint32_t *n, const void **found,
                    uint32_t *m, uint64_t *footprint);
 
 void requests_begin();
-void requests_count(uintptr_t a, uint32_t bytes, uint32_t place, uint32_t kind);
+void requests_count(uintptr_t a, uint32_t bytes, uint32_t place, uint32_t kind,
+                    uint32_t part = 0);
 void requests_settle();
-void requests_reply(const void **counters, uint32_t *n, uint64_t *footprint);
+uint64_t requests_footprint();
+
+void counters_begin();
+Counter &counter_for(uint32_t place, uint32_t kind);
+uint32_t counters_all(const void **first);
 
 void points_begin();
 void points_block();
@@ -81,12 +88,19 @@ bool loops_end();
 
 // clocks.cpp
 extern uint32_t race_time, race_block;  // of the events and blocks so far
+enum : uint32_t { LATE = 1u << 30, TOO_LATE = 3u << 30 };  // for them not to wrap
 extern uint32_t race_barrier;  // when the block last met at a barrier
 extern uint32_t race_clocked;  // the same as of when a clock was last used
+extern uint32_t race_ordered;  // when anything was last ordered, fences included
 void clocks_begin();
 void clocks_block();
 void clocks_barrier();
-bool clocks_ordered(uint32_t other, uint32_t time);
+bool clocks_seen(uint32_t other, uint32_t time);
+// Does what `other` did at `time` come before what the running thread does now?
+static inline bool clocks_ordered(uint32_t other, uint32_t time) {
+  if (other == current || time <= race_barrier) return true;
+  return race_clocked == race_barrier && clocks_seen(other, time);
+}
 
 // conflicts.cpp
 extern bool race_waits;  // a store is to be judged once it is carried out
@@ -115,18 +129,30 @@ static inline bool is_shared(uintptr_t in_image) {
 }
 bool shared_offset(uintptr_t a, uint32_t *at);
 void races_begin();
+void races_forget();
 void races_access(uint32_t at, size_t bytes, bool write, int order,
                   uint32_t place);
 uint64_t races_where(uint32_t at);
 
 // global_races.cpp
 void global_begin(uint32_t first_block, uint64_t count);
-void global_block();
-void global_barrier(const uint32_t *fences, uint32_t barrier);
+void global_forget();
 void global_access(uintptr_t a, size_t bytes, bool write, int order,
                    uint32_t place);
-void global_flag(uintptr_t a, bool acquire, bool release, uint32_t fenced,
-                 uint32_t barrier);
+
+// releases.cpp
+extern uint32_t race_stored[MAX_THREADS];  // when each thread last stored
+void releases_begin(uint32_t first_block, uint64_t count);
+void releases_block();
+void releases_barrier(const uint32_t *fences, uint32_t barrier);
+extern bool releases_acquired;  // by the running block
+bool releases_learnt(uint32_t block, uint16_t thread, uint32_t time);
+// Does the running block know what a thread of another one did at `time`?
+static inline bool releases_known(uint32_t block, uint16_t thread, uint32_t time) {
+  return releases_acquired && releases_learnt(block, thread, time);
+}
+void releases_flag(uintptr_t a, bool acquire, bool release, uint32_t fenced,
+                   const uint32_t *seen);
 
 Found *again(uint32_t place, uint32_t other);
 Found *report(uint32_t kind, uint32_t place, uint32_t other);

@@ -37,19 +37,27 @@ bool shared_offset(uintptr_t a, uint32_t *at) {
   return true;
 }
 
-static Cell *make_cells(Cell *old, size_t had, size_t n) {
-  if (old) munmap((void *)old, had * sizeof(Cell));
+static Cell *make_cells(size_t n) {
   void *p = mmap(nullptr, n * sizeof(Cell), PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) abort();
   return (Cell *)p;
 }
 
+void races_forget() {
+  if (cells) {
+    munmap((void *)word_cell, (cells / 4 + 1) * sizeof(Cell));
+    munmap((void *)byte_cell, cells * sizeof(Cell));
+  }
+  cells = 0;
+}
+
 void races_begin() {
   uint32_t n = DYNAMIC_MAX + (uint32_t)(kernel->data_end - first_word()) + 4;
   if (n <= cells) return;  // the number of the block tells what is stale
-  word_cell = make_cells(word_cell, cells / 4 + 1, n / 4 + 1);
-  byte_cell = make_cells(byte_cell, cells, n);
+  races_forget();
+  word_cell = make_cells(n / 4 + 1);
+  byte_cell = make_cells(n);
   cells = n;
 }
 
@@ -199,6 +207,7 @@ static __attribute__((noinline)) void touch_all(uint32_t i, size_t bytes,
 // before them since the last barrier that they could race.
 void races_access(uint32_t at, size_t bytes, bool write, int order,
                   uint32_t place) {
+  if (__builtin_expect(race_time >= TOO_LATE, 0)) return profile_late();
   ++race_time;
   Cell &c = word_cell[at / 4];
   bool quiet = c.block == race_block && c.written[0] <= race_barrier;

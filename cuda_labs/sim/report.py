@@ -79,6 +79,8 @@ def _signal(status: wire.Status) -> tuple[str, str]:
         name = signal.Signals(number).name
     except ValueError:
         name = str(number)
+    if number not in (signal.SIGSEGV, signal.SIGBUS):
+        return "signal", name
     return "signal", f"{name} at address {status.address:#x}"
 
 

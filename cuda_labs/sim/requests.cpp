@@ -21,32 +21,10 @@ struct Request {
 static Request *request;
 static uint32_t requests, guess;
 static uint32_t *number, room;  // a power of two
-static Counter *counter;
-static uint32_t counters, counter_room;
-static uint32_t *counter_of;  // slots of a small hash table
 static uint8_t *touched;  // one bit for each sector of the arena
 static size_t touched_size;
 static uint64_t sectors_touched;
-enum { INDEX_SIZE = 1 << 14, ROOM_MAX = 1 << 22 };
-
-static Counter &counter_for(uint32_t place, uint32_t kind) {
-  uint32_t i = (place * 2654435761u ^ kind * 40503u) % INDEX_SIZE;
-  for (; counter_of[i]; i = (i + 1) % INDEX_SIZE) {
-    Counter &c = counter[counter_of[i] - 1];
-    if (c.place == place && c.kind == kind) return c;
-  }
-  if (counters == counter_room) {
-    counter_room = counter_room ? 2 * counter_room : 64;
-    counter = (Counter *)realloc(counter, counter_room * sizeof(Counter));
-    if (!counter || counter_room > INDEX_SIZE / 2) abort();
-  }
-  counter_of[i] = ++counters;
-  Counter &c = counter[counters - 1];
-  c = Counter{};
-  c.place = place;
-  c.kind = kind;
-  return c;
-}
+enum { ROOM_MAX = 1 << 22 };
 
 static void touch(uint64_t sector) {
   if (sector >= touched_size * 8) return;
@@ -160,18 +138,27 @@ static void enter(uint32_t i) {
   request[i].slot = slot;
 }
 
-// Make room: first judge the requests of warps that are not running, then
-// double the table.
+// Make room: judge the requests that every lane of the warp has made or can no
+// longer make, then double the table. One that would grow too large is given up.
 static void make_room() {
-  uint32_t keep = 0;
+  uint32_t keep = 0, running[MAX_THREADS / WARP] = {};
+  for (uint32_t w = 0; w * WARP < threads; ++w) running[w] = warp_running(w);
   for (uint32_t i = 0; i < requests; ++i) {
-    if (request[i].warp() != current / WARP) judge(request[i]);
-    else request[keep++] = request[i];
+    const Request &r = request[i];
+    counter_for(r.place(), r.kind());  // in the order in which requests began
+    if (running[r.warp()] & ~r.lanes) request[keep++] = r;
+    else judge(r);
+  }
+  if (keep * 4 >= room && room == ROOM_MAX) {
+    for (uint32_t i = 0; i < keep; ++i) {
+      judge(request[i]);
+      report(TOO_MANY, request[i].place(), 0);
+    }
+    keep = 0;
   }
   requests = keep;
   guess = 0;
   if (keep * 4 >= room) room = room ? 2 * room : 1 << 12;
-  if (room > ROOM_MAX) abort();
   free(number);
   number = (uint32_t *)calloc(room, sizeof *number);
   request = (Request *)realloc(request, room / 2 * sizeof *request);
@@ -198,9 +185,10 @@ static __attribute__((noinline)) uint32_t request_of(uint64_t point,
   return requests++;
 }
 
-void requests_count(uintptr_t a, uint32_t bytes, uint32_t place, uint32_t kind) {
+void requests_count(uintptr_t a, uint32_t bytes, uint32_t place, uint32_t kind,
+                    uint32_t part) {
   uint32_t lane = current % WARP;
-  uint64_t point = points[point_of[current]].key;
+  uint64_t point = points[point_of[current]].key + part * 0xD6E8FEB86659FD93u;
   uint64_t what = (uint64_t)(current / WARP << 9 | bytes << 4 | kind) << 32 | place;
   // The lanes of a warp mostly make the same requests one after the other.
   uint32_t i = guess;
@@ -219,11 +207,8 @@ void requests_count(uintptr_t a, uint32_t bytes, uint32_t place, uint32_t kind) 
 }
 
 void requests_begin() {
-  counters = 0;
+  counters_begin();
   sectors_touched = 0;
-  if (!counter_of) counter_of = (uint32_t *)malloc(INDEX_SIZE * 4);
-  if (!counter_of) abort();
-  memset(counter_of, 0, INDEX_SIZE * 4);
   free(touched);
   touched_size = arena_size / 256 + 1;
   touched = (uint8_t *)calloc(touched_size, 1);
@@ -231,8 +216,4 @@ void requests_begin() {
   if (!room) make_room();
 }
 
-void requests_reply(const void **c, uint32_t *n, uint64_t *footprint) {
-  *c = counter;
-  *n = counters;
-  *footprint = sectors_touched;
-}
+uint64_t requests_footprint() { return sectors_touched; }

@@ -97,6 +97,7 @@ void make_ready(uint32_t t);
 void warp_exit(uint32_t t);
 bool resolve_activemask();
 void warps_begin();
+uint32_t warp_running(uint32_t warp);
 void describe_waiting(char *text, size_t size);
 EXPORT void sim_yield();
 extern "C" __attribute__((visibility("default"))) char sim_dynamic[];

@@ -29,6 +29,15 @@ void warps_begin() {
   }
 }
 
+// The lanes that have not exited and do not wait for the whole block.
+uint32_t warp_running(uint32_t warp) {
+  uint32_t lanes = present[warp];
+  for (uint32_t l = 0; l < WARP; ++l)
+    if (lanes >> l & 1 && thread[warp * WARP + l].wait == AT_BARRIER)
+      lanes &= ~(1u << l);
+  return lanes;
+}
+
 static uint64_t shuffle(uint32_t first, uint32_t lane, uint32_t lanes) {
   Thread &me = thread[first + lane];
   int width = me.width, base = (int)lane & ~(width - 1), source = (int)lane;

@@ -8,6 +8,7 @@
 
 static pid_t parent;
 static double end;
+static volatile bool watching;
 
 static double now() {
   timespec t;
@@ -29,13 +30,18 @@ void watch_parent() { parent = getppid(); }
 
 void watch_begin(double seconds) {
   end = now() + seconds;
+  watching = true;
   look_in(seconds);
 }
 
-void watch_end() { look_in(0); }
+void watch_end() {
+  watching = false;  // a ring on its way must not set the timer again
+  look_in(0);
+}
 
 // The timer has rung. False when the deadline has passed.
 bool watch_goes_on() {
+  if (!watching) return true;
   if (getppid() != parent) _exit(0);  // nobody waits for the result
   double left = end - now();
   if (left > 0) look_in(left);
