@@ -113,6 +113,8 @@ def test_a_lock_orders_what_it_protects() -> None:
         "    {} atomicExch(&lock, 0); done = true; }} }}\n__syncthreads();\ny[t] = s;"
     )
     assert not run(body.format("__threadfence();"), block=40).errors
+    # Without a fence before it is opened, the lock publishes nothing.
+    assert kinds(run(body.format(""), block=40)) == {"race"}
 
 
 def test_reading_what_nothing_has_written() -> None:
@@ -229,6 +231,10 @@ def test_a_fence_and_an_atomic_order_blocks() -> None:
     start = int(np.array([4000], np.float32).view(N)[0])  # x[4000] as an int
     assert not run(good, grid=4, n=start + 3).errors
     assert kinds(run(body.format("", ""), grid=4, n=start + 3)) == {"race"}
+    # A fence for the block orders nothing for other blocks, one for the system does.
+    for fence, found in (("_block", {"race"}), ("_system", set())):
+        told = run(body.format("", f"__threadfence{fence}();"), grid=4, n=start + 3)
+        assert kinds(told) == found
 
 
 def test_a_fence_of_each_thread_before_a_barrier_orders_blocks_too() -> None:
@@ -241,6 +247,8 @@ def test_a_fence_of_each_thread_before_a_barrier_orders_blocks_too() -> None:
     )
     n = int(np.array([4000], np.float32).view(N)[0]) + 3  # x[4000] as an int
     assert not run(body.format("", "", ""), grid=4, n=n).errors
+    for_block = body.replace("__threadfence();", "__threadfence_block();")
+    assert kinds(run(for_block.format("", "", ""), grid=4, n=n)) == {"race"}
     # One thread without a fence, a store behind the fences or behind the barrier.
     for parts in (
         ("if (threadIdx.x != 9)", "", ""),

@@ -13,7 +13,8 @@ uint32_t race_time = 1, race_barrier, race_block, race_clocked, race_ordered;
 // seen[t][u]: thread t has seen what u did up to this time. A row is valid
 // when its stamp is the last barrier's; else it stands for zeros.
 static uint32_t *seen, stamp[MAX_THREADS];
-// The last fence of each thread, since the last barrier and in the block.
+// Each thread's last fence since the last barrier, and its last one in the block
+// that other blocks see: __threadfence_block is none.
 static uint32_t fenced[MAX_THREADS], fences[MAX_THREADS];
 
 struct Flag {
@@ -89,9 +90,10 @@ void profile_syncwarp(uint32_t warp, uint32_t lanes) {
       memcpy(clock_of(warp * WARP + l), all, threads * 4);
 }
 
-void profile_fence() {
-  if (mode == PROFILE)
-    race_ordered = fenced[current] = fences[current] = ++race_time;
+void profile_fence(bool device) {
+  if (mode != PROFILE) return;
+  race_ordered = fenced[current] = ++race_time;
+  if (device) fences[current] = race_time;
 }
 
 void profile_acquire_release(uintptr_t a, bool acquire, bool release) {
@@ -99,7 +101,8 @@ void profile_acquire_release(uintptr_t a, bool acquire, bool release) {
   uint32_t *mine = clock_of(current);
   uint32_t at;  // what lies in shared memory tells other blocks nothing
   if (!shared_offset(a, &at))
-    releases_flag(a, acquire, release, fenced[current], mine);
+    releases_flag(a, acquire, release,
+                  fences[current] > race_barrier ? fences[current] : 0, mine);
   // When there are too many the last one stands for the rest, too.
   bool full = flags == sizeof flag / sizeof *flag;
   Flag *f = full ? &flag[flags - 1] : nullptr;

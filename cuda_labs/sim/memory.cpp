@@ -186,7 +186,7 @@ EXPORT void __tsan_init() {}
 
 // A fence orders memory between threads. One thread runs at a time here, so
 // only the search for races needs to know.
-EXPORT void sim_fence(int) { profile_fence(); }
+EXPORT void sim_fence(int scope) { profile_fence(scope > 0); }
 
 EXPORT void sim_atomic(const volatile void *p, int bytes, int line,
                        const void *pc) {

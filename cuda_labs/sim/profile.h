@@ -58,7 +58,7 @@ void profile_async(void *to, const void *from, uint32_t bytes, uint32_t fill,
 void profile_settle();
 void profile_late();
 void profile_acquire_release(uintptr_t a, bool acquire, bool release);
-void profile_fence();
+void profile_fence(bool device);
 void profile_compared(uintptr_t a);
 bool profile_reply(const void **counters, uint32_t *n, const void **found,
                    uint32_t *m, uint64_t *footprint);
