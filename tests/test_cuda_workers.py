@@ -12,7 +12,7 @@ import pytest
 
 from cuda_labs import Kernel, KernelError, ladders
 from cuda_labs.sim import process
-from cuda_labs.sim.source import are_independent
+from cuda_labs.sim.variables import are_independent
 
 N = np.int32
 X = np.random.default_rng(0).standard_normal(4096).astype(np.float32)

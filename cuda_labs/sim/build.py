@@ -23,20 +23,15 @@ from pathlib import Path
 from cuda_labs.errors import CompileError, CompilerMissing, Unsupported
 from cuda_labs.sim import bounded, elf
 from cuda_labs.sim import flags as flags_
-from cuda_labs.sim.source import (
-    BOUND_PREFIX,
-    INCLUDE,
-    launch_bound,
-    static_local,
-    translate,
-)
+from cuda_labs.sim.source import BOUND_PREFIX, INCLUDE, launch_bound, translate
 from cuda_labs.sim.unit import first_error, head, kernel_names, local_name, owner
+from cuda_labs.sim.variables import static_local
 
 FOLDER = Path(__file__).parent
 PARTS = shlex.split(
-    "host.cpp watch.cpp builtins.cpp workers.cpp scheduler.cpp warp.cpp memory.cpp "
-    "async.cpp faults.cpp profile.cpp requests.cpp points.cpp loops.cpp clocks.cpp "
-    "conflicts.cpp races.cpp global_races.cpp releases.cpp counters.cpp"
+    "host.cpp load.cpp watch.cpp builtins.cpp workers.cpp scheduler.cpp warp.cpp "
+    "memory.cpp async.cpp faults.cpp profile.cpp requests.cpp points.cpp loops.cpp "
+    "clocks.cpp conflicts.cpp races.cpp global_races.cpp releases.cpp counters.cpp"
 )
 COMPILER_SECONDS = 60.0
 STATIC_SHARED_LIMIT = 48 * 1024

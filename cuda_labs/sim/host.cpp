@@ -4,7 +4,6 @@
 // process and nothing else.
 #include <dlfcn.h>
 #include <errno.h>
-#include <link.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +33,7 @@ static bool read_all(void *to, size_t n) {
   }
   return true;
 }
-static void write_all(const void *from, size_t n) {
+void write_all(const void *from, size_t n) {
   for (const char *p = (const char *)from; n;) {
     ssize_t put = write(1, p, n);
     if (put < 0 && errno == EINTR) continue;
@@ -54,56 +53,6 @@ static void map_arena(size_t size) {
   if (arena == MAP_FAILED || !valid) _exit(4);
   arena_size = size;
   status = (Status *)arena;
-}
-
-struct Range {
-  uint64_t at, size;
-};
-
-static Kernel *kernels[65536];
-static uint32_t loaded;
-
-struct Load {
-  uint64_t data, data_end, image_end, variables, shared;
-};
-
-// "u32 id, u32 parameters, u32 bound, table", or "u32 0xffffffff, u32 length,
-// u32 0, text".
-static void load(const char *payload) {
-  const Load *head = (const Load *)payload;
-  const Range *variable = (const Range *)(head + 1);
-  const char *path = (const char *)(variable + head->variables);
-  struct Param { char kind[4]; int32_t size[3]; };
-  void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  const char *error = handle ? nullptr : dlerror();
-  if (error || loaded == sizeof kernels / sizeof *kernels) {
-    if (!error) error = "too many kernels are loaded";
-    uint32_t reply[3] = {0xffffffffu, (uint32_t)strlen(error), 0};
-    write_all(reply, sizeof reply);
-    return write_all(error, reply[1]);
-  }
-  Kernel *k = (Kernel *)calloc(1, sizeof(Kernel));
-  k->handle = handle;
-  k->run = (void (*)(void *const *))dlsym(handle, "sim_run");
-  Dl_info info;
-  dladdr((void *)k->run, &info);
-  k->image = (uintptr_t)info.dli_fbase;
-  k->image_end = k->image + head->image_end;
-  k->data = k->image + head->data;
-  k->data_end = k->image + head->data_end;
-  k->map = (uint8_t *)calloc(k->data_end - k->data + 1, 1);
-  for (uint64_t i = 0; i < head->variables; ++i)
-    memset(k->map + (variable[i].at - head->data), i < head->shared ? 2 : 1,
-           variable[i].size);
-  uint32_t count =
-      (uint32_t)((int (*)())dlsym(handle, "sim_count_of_params"))();
-  const void *table =
-      ((const void *(*)())dlsym(handle, "sim_table_of_params"))();
-  kernels[loaded] = k;
-  uint32_t bound = (uint32_t)((int (*)())dlsym(handle, "sim_bound"))();
-  uint32_t reply[3] = {loaded++, count, bound};
-  write_all(reply, sizeof reply);
-  write_all(table, count * sizeof(Param));
 }
 
 struct Launch {
@@ -170,7 +119,7 @@ static void launch(const char *payload) {
   map_arena(l->arena_size);
   rlimit limit = {l->arena_size * 2 + (4ull << 30), RLIM_INFINITY};
   setrlimit(RLIMIT_AS, &limit);
-  kernel = kernels[l->id];
+  kernel = kernel_number(l->id);
   mode = (int)l->mode;
   threads = l->block[0] * l->block[1] * l->block[2];
   memcpy(grid, l->grid, sizeof grid);

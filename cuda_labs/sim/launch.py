@@ -21,7 +21,8 @@ from cuda_labs.sim.layout import (
     raw,
     regions_of,
 )
-from cuda_labs.sim.source import are_independent, blank
+from cuda_labs.sim.source import blank
+from cuda_labs.sim.variables import are_independent, constants
 
 MODES = {"fast": 0, "checked": 1, "profile": 2}
 
@@ -56,7 +57,9 @@ class Loaded:
         # float alone, so a kernel that names double is left exact.
         named = " ".join((blank(source), name, *options))
         self.flush = not re.search(r"\bdouble[234]?\b", named)
-        self.divisible = are_independent(" ".join((source, *options)), self.built.image)
+        text = " ".join((source, *options))
+        self.divisible = are_independent(text, self.built.image)
+        self._constants = constants(text, self.built.image)
 
     def parameters(self) -> tuple[Parameter, ...]:
         """The kernel's parameters, as the compiler deduced them."""
@@ -139,7 +142,9 @@ class Loaded:
     def _load(self, size: int = wire.FIRST_FREE) -> tuple[process.Process, int]:
         helper = process.current(size)
         if self._where is None or self._where[0] is not helper:
-            number, bound, table = helper.load(self.built.path, self.built.image)
+            number, bound, table = helper.load(
+                self.built.path, self.built.image, self._constants
+            )
             self._bound = bound
             self._where = (helper, number)
             self._parameters = tuple(

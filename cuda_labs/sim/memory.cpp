@@ -59,6 +59,11 @@ static inline bool in_image(uintptr_t a, size_t bytes) {
   return true;
 }
 
+// A variable that is declared __constant__, or a table of the compiler's.
+static inline bool is_constant(uintptr_t a) {
+  return a < kernel->data || kernel->map[a - kernel->data] & 8;
+}
+
 // The memory in which all bytes of an access lie.
 static inline Region region_of(uintptr_t a, size_t bytes) {
   uintptr_t off = a - (uintptr_t)arena;
@@ -85,6 +90,8 @@ static inline void access(const volatile void *p, size_t bytes, bool write,
                pc);
   if (aligned && __builtin_expect((a & (bytes - 1)) != 0, 0))
     bad_access(a, bytes, write, MISALIGNED, line, pc);
+  if (write && region == IN_IMAGE && __builtin_expect(is_constant(a), 0))
+    bad_access(a, bytes, true, TO_CONSTANT, line, pc);
   if (__builtin_expect(in_flight != 0, 0) && mode == CHECKED)
     if (int begun = async_pending(a, bytes))
       not_arrived(a, bytes, write, begun, line, pc);
@@ -97,9 +104,14 @@ static inline void access(const volatile void *p, size_t bytes, bool write,
 // alignment that it needs.
 void check_access(uintptr_t a, size_t bytes, size_t unit, bool write, int line,
                   const void *pc) {
-  if (bytes && a - stack_low >= STACK && region_of(a, bytes) == NOWHERE)
-    bad_access(a, bytes, write, a < 4096 ? NULL_POINTER : OUT_OF_BOUNDS, line,
-               pc);
+  if (bytes && a - stack_low >= STACK) {
+    Region region = region_of(a, bytes);
+    if (region == NOWHERE)
+      bad_access(a, bytes, write, a < 4096 ? NULL_POINTER : OUT_OF_BOUNDS, line,
+                 pc);
+    if (write && region == IN_IMAGE && is_constant(a))
+      bad_access(a, bytes, true, TO_CONSTANT, line, pc);
+  }
   if (a & (unit - 1)) bad_access(a, unit, write, MISALIGNED, line, pc);
 }
 

@@ -16,12 +16,13 @@ import struct
 import subprocess
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from cuda_labs.errors import CompileError, KernelError
 from cuda_labs.sim import build, wire
 from cuda_labs.sim.arena import FULL, IN_MEMORY, Arena
-from cuda_labs.sim.elf import Image
+from cuda_labs.sim.elf import Image, Variable
 
 GRACE = 5.0
 
@@ -50,14 +51,18 @@ class Process:
             )
         self._socket = ours
 
-    def load(self, path: Path, image: Image) -> tuple[int, int, bytes]:
+    def load(
+        self, path: Path, image: Image, constants: Sequence[Variable] = ()
+    ) -> tuple[int, int, bytes]:
         """Load a compiled kernel: number, threads that it allows, parameters.
+
+        constants: those of its variables that it may not change.
 
         Raises `CompileError` for a function that the simulator lacks, `KernelError`
         when the process ends, as an initialiser of a variable may bring about.
         """
         try:
-            return self._load(path, image)
+            return self._load(path, image, constants)
         except TimeoutError:
             self.close()
             raise KernelError(
@@ -76,11 +81,14 @@ class Process:
             self.close()
             raise
 
-    def _load(self, path: Path, image: Image) -> tuple[int, int, bytes]:
-        variables = [*image.shared, *image.device, *image.pointers]
+    def _load(
+        self, path: Path, image: Image, constants: Sequence[Variable]
+    ) -> tuple[int, int, bytes]:
+        others = [v for v in image.device if v not in constants]
+        variables = [*image.shared, *constants, *others, *image.pointers]
         low, high = image.data
         request = wire.LOAD.pack(
-            low, high, image.size, len(variables), len(image.shared)
+            low, high, image.size, len(variables), len(image.shared), len(constants)
         )
         for v in variables:
             request += struct.pack("<QQ", v.offset, v.size)

@@ -10,6 +10,7 @@ import numpy as np
 from cuda_labs.errors import KernelError
 from cuda_labs.sim import build, elf, unit, wire
 from cuda_labs.sim.display import counted
+from cuda_labs.sim.variables import plain_name
 
 _KINDS = {
     1: "assert",
@@ -29,6 +30,7 @@ _KINDS = {
     16: "stack overrun",
     18: "asynchronous copy",
     19: "not arrived",
+    20: "constant memory",
 }
 _STACK = 256 << 10
 _DYNAMIC_MAX = 227 << 10
@@ -111,6 +113,10 @@ def _finding(
         return f"{access} at an address that is no multiple of {status.bytes}"
     if status.kind == 3:
         return f"{access} {_place(status, built, args, placed, shared_mem)}"
+    if status.kind == 20:
+        inside = status.address - status.image
+        _, where = _variable(inside, (*built.image.device, *built.image.constant))
+        return f"{access} {where}: a kernel only reads constant memory"
     if status.kind == 19:
         verb, _, begun = text.partition(" ")
         where = _place(status, built, args, placed, shared_mem)
@@ -137,9 +143,10 @@ def _place(
             f"gives {counted(shared_mem, 'byte')} (shared_mem=)"
         )
     inside = address - status.image
+    known = (*built.image.shared, *built.image.device)
     if 0 <= inside < built.image.size:
-        return _variable(inside, built.image)[1]
-    best = _variable(inside, built.image)
+        return _variable(inside, known)[1]
+    best = _variable(inside, known)
     for position, at in placed.items():
         array = np.asarray(args[position])
         start = status.arena + at
@@ -155,16 +162,12 @@ def _place(
     return best[1]
 
 
-def _variable(offset: int, image: elf.Image) -> tuple[int, str]:
+def _variable(offset: int, known: tuple[elf.Variable, ...]) -> tuple[int, str]:
     """Distance of an offset in the object to its nearest variable, in words."""
     best = (1 << 62, "outside the kernel's variables")
-    for v in (*image.shared, *image.device):
+    for v in known:
         gap = max(v.offset - offset, offset - v.offset - v.size, 0)
-        name = v.name
-        if name.startswith("_Z"):
-            tail = name.rpartition("E")[2].lstrip("_ZL")
-            name = tail.lstrip("0123456789") or name
-        held = counted(v.size, "byte")
+        name, held = plain_name(v.name), counted(v.size, "byte")
         words = f"at byte {offset - v.offset} of {name}, which has {held}"
         best = min(best, (gap, words))
     return best

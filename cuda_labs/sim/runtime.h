@@ -32,7 +32,8 @@ enum { RUNNING = 1, DONE = 2, FINDING = 3, SIGNAL = 4, DEADLINE = 5 };
 enum Kind {
   ASSERT = 1, TRAP, OUT_OF_BOUNDS, MISALIGNED, BARRIER_LINES, DEADLOCK,
   NOT_IN_MASK, BAD_WIDTH, INACTIVE_SOURCE, SHIFT, DIVISION, CAST, INDEX,
-  UNREACHABLE, NULL_POINTER, SMASHED, BAD_LAUNCH, BAD_COPY, NOT_THERE
+  UNREACHABLE, NULL_POINTER, SMASHED, BAD_LAUNCH, BAD_COPY, NOT_THERE,
+  TO_CONSTANT
 };
 
 struct Fiber {
@@ -57,8 +58,12 @@ struct Kernel {
   void (*run)(void *const *);
   uintptr_t image, image_end;  // the whole object in memory
   uintptr_t data, data_end;    // its writable part
-  uint8_t *map;  // a byte for each of its bytes: 1 variable, 2 shared, and 4
-                 // while a copy to it is under way
+  uint8_t *map;  // a byte for each of its bytes: 1 variable, 2 shared, 8 one that
+                 // no kernel may change, and 4 while a copy to it is under way
+};
+
+struct Range {
+  uint64_t at, size;
 };
 
 enum { FAST = 0, CHECKED = 1, PROFILE = 2 };
@@ -78,6 +83,9 @@ extern uintptr_t stack_low;
 
 [[noreturn]] void finding(int kind, int line, const void *pc,
                           const char *text);
+void write_all(const void *from, size_t n);  // to the parent
+void load(const char *payload);
+Kernel *kernel_number(uint32_t id);
 void watch_parent();
 void watch_begin(double seconds);
 void watch_end();

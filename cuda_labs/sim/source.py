@@ -13,7 +13,6 @@ import shlex
 from pathlib import Path
 
 from cuda_labs.errors import Unsupported
-from cuda_labs.sim.elf import Image
 
 INCLUDE = Path(__file__).parent / "include"
 
@@ -138,31 +137,6 @@ def simulated_headers(source: str) -> list[str]:
         if name not in _BUILT_IN and (INCLUDE / name).is_file():
             found[name] = None
     return list(found)
-
-
-def static_local(source: str, name: str) -> int:
-    """Line on which a function declares a `static` local `name`, else 0."""
-    bare = blank(source)
-    for match in re.finditer(rf"\bstatic\b[^;(){{}}]*\b{re.escape(name)}\b", bare):
-        if "__shared__" not in match.group():
-            return line_of(bare, match.start())
-    return 0
-
-
-def are_independent(source: str, image: Image) -> bool:
-    """Whether no block can depend on another, or on the order of output.
-
-    True when nothing in the source is a way for blocks to communicate: atomics,
-    volatile, fences, variables that a kernel can change, and printf.
-    """
-    bare = blank(source)
-    if re.search(r"\batomic|\bvolatile\b|\b__threadfence|\bprintf\b", bare):
-        return False
-    for variable in image.device:
-        name = re.escape(variable.name.removeprefix("_ZL").lstrip("0123456789"))
-        if not re.search(rf"\b__constant__\b[^;]*\b{name}\b", bare):
-            return False
-    return True
 
 
 def launch_bound(text: str, name: str) -> tuple[str, str]:

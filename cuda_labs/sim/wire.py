@@ -1,7 +1,7 @@
 """What the helper process and Python say to each other, in bytes.
 
 The layouts are those of `struct Status`, `Load`, `Launch`, `Counter` and `Found` in
-host.cpp, runtime.h and profile.h.
+host.cpp, load.cpp, runtime.h and profile.h.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FIRST_FREE = PRINT_AT + PRINT_MAX
 HEAD = struct.Struct("<II")
 LOADED = struct.Struct("<III")
 LAUNCH = struct.Struct("<QQd4I3I3I6I")
-LOAD = struct.Struct("<5Q")
+LOAD = struct.Struct("<6Q")
 REPLY = struct.Struct("<IIQII")
 COUNTER = struct.Struct("<II8Q")
 FOUND = struct.Struct("<4I3I2I3IQ")
