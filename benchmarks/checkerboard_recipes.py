@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -90,6 +91,7 @@ def torchcfm(seed: int, budget: float) -> tuple[Field, int]:
     matching: Any = importlib.import_module("torchcfm.conditional_flow_matching")
     models: Any = importlib.import_module("torchcfm.models.models")
     torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - its optimal transport draws pairs so
     net = models.MLP(dim=2, w=64, time_varying=True)
     optimiser = torch.optim.Adam(net.parameters())
     matcher = matching.ExactOptimalTransportConditionalFlowMatcher(sigma=0.1)

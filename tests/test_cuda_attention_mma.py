@@ -11,7 +11,7 @@ import numpy as np
 import ptx_emulation as ptx
 import pytest
 import torch
-import torch.nn.functional as F
+from attention_truth import assert_as_exact_as_torch
 
 from cuda_labs import Kernel, KernelError, flash_launches, ladders, nvrtc, reference
 
@@ -136,19 +136,8 @@ def test_as_exact_as_torch_in_16_bits(name, late, causal, dtype) -> None:
     text = emulated(name)
     for shape in SHAPES:
         inputs = tensors(shape, dtype, sum(shape))
-        n, m = shape[1:3]
-        exact = [x.double().numpy() for x in inputs]
-        expected, lse = reference.attention(*exact, causal=causal)
-        mask = torch.ones(n, m, dtype=torch.bool).tril(m - n) if causal else None
-        q, k, v = (x[None] for x in inputs)
-        own = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        own = own[0].double().numpy()
-        own[:, : max(0, n - m) if causal else 0] = 0.0
         o, found = run(name, text, inputs, causal=causal, late=late)
-        assert np.abs(o - expected).max() <= 2 * np.abs(own - expected).max(), shape
-        seen = np.isfinite(lse)
-        assert np.array_equal(found[~seen], lse[~seen])
-        np.testing.assert_allclose(found[seen], lse[seen], rtol=1e-6, atol=2e-6)
+        assert_as_exact_as_torch(o, found, inputs, causal, rtol=1e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", RUNGS)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from attention_truth import assert_as_exact_as_torch
 from test_cuda_attention_mma import SHAPES, tensors
 
 from cuda_labs import (
@@ -136,19 +136,8 @@ def test_attention_in_16_bits_on_a_gpu(
         pytest.skip(reason)
     for shape in (*SHAPES, (3, 300, 517, 128)):
         inputs = tensors(shape, dtype, sum(shape))
-        n, m = shape[1:3]
-        exact = [x.double().numpy() for x in inputs]
-        expected, lse = reference.attention(*exact, causal=causal)
-        mask = torch.ones(n, m, dtype=torch.bool).tril(m - n) if causal else None
-        q, k, v = (x[None] for x in inputs)
-        own = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        own = own[0].double().numpy()
-        own[:, : max(0, n - m) if causal else 0] = 0.0
         o, found = short_attention(cupy, name, inputs, causal)
-        assert np.abs(o - expected).max() <= 2 * np.abs(own - expected).max(), shape
-        seen = np.isfinite(lse)
-        assert np.array_equal(found[~seen], lse[~seen])
-        np.testing.assert_allclose(found[seen], lse[seen], rtol=1e-5, atol=1e-5)
+        assert_as_exact_as_torch(o, found, inputs, causal, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["07_mma", "08_wgmma"])
