@@ -74,3 +74,31 @@ def test_zig_keeps_no_kernel_in_a_cache_of_its_own(tmp_path: Path) -> None:
     names = [path.name for path in own.rglob("*")]
     assert not [name for name in names if "stdin" in name], names
     assert {path.name for path in tmp_path.iterdir()} <= {"zig", "ours"}
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("ziglang") is None, reason="no zig: pip install ziglang"
+)
+def test_zig_builds_for_every_processor_of_a_kind() -> None:
+    # Beyond what each x86-64 or Arm processor has: the makers' later extensions.
+    code = """
+        import numpy as np
+        from cuda_labs import Kernel
+        text = '''extern "C" __global__ void f(int* x) {
+        #if defined(__SSE3__) || defined(__AVX__) || defined(__ARM_FEATURE_SVE)
+          x[0] = 2;
+        #else
+          x[0] = 1;
+        #endif
+        }'''
+        x = np.zeros(1, np.int32)
+        Kernel(text, "f")(1, 1, (x,))
+        assert x[0] == 1
+    """
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "CUDA_LABS_CXX": "zig"},
+        cwd=TESTS.parent,
+        check=True,
+        timeout=300,
+    )

@@ -8,10 +8,12 @@ FLAVOURS = ("fast", "checked", "profile")
 HOST = shlex.split(
     "-std=c++17 -O2 -fno-omit-frame-pointer -fno-exceptions -fno-rtti -rdynamic"
 )
+# Zig would build for the very processor it runs on. As machines may share a folder of
+# objects, and its switch of stacks saves what every processor has, it must not.
 HOST_LIBRARIES = {
     "gnu": shlex.split("-Wl,--no-as-needed -lm -ldl"),
     "zig": shlex.split(
-        "-nostdlib++ -fno-sanitize=undefined -Wl,--no-as-needed -lm -ldl"
+        "-mcpu=baseline -nostdlib++ -fno-sanitize=undefined -Wl,--no-as-needed -lm -ldl"
     ),
 }
 
@@ -41,7 +43,7 @@ _GNU_PROFILE = shlex.split(
     "-fno-split-loops -fno-reorder-blocks-and-partition -fno-ipa-icf "
     "-freorder-blocks-algorithm=simple"
 )
-_ZIG = shlex.split("-fno-sanitize=undefined -gline-tables-only")
+_ZIG = shlex.split("-mcpu=baseline -fno-sanitize=undefined -gline-tables-only")
 _ZIG_CHECKS = "array-bounds,integer-divide-by-zero,shift-exponent,float-cast-overflow"
 _ZIG_CHECKED = shlex.split(
     f"-Xclang -fsanitize=thread,{_ZIG_CHECKS} -Xclang -fsanitize-recover={_ZIG_CHECKS} "

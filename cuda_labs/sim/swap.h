@@ -4,15 +4,9 @@
 // Leave this stack, whose place goes to *save, for the one that was left at `load`.
 // On x86-64 without a call: a return on the new stack would be predicted to go where
 // the old one's call came from, and be wrong each time. A jump here and the return
-// of the caller are predicted well, as most threads wait at the same place.
+// of the caller are predicted well, as most threads wait at the same place. The
+// registers are those of every x86-64: sim/flags.py builds for no later one.
 #if defined(__x86_64__)
-#if defined(__AVX512F__)  // more registers, when the host is built for this processor
-#define SWAP_MORE , "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", \
-    "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", \
-    "k1", "k2", "k3", "k4", "k5", "k6", "k7"
-#else
-#define SWAP_MORE
-#endif
 static inline __attribute__((always_inline)) void swap(void **save, void *load) {
   asm volatile(R"(
     leaq -128(%%rsp), %%rsp
@@ -31,7 +25,7 @@ static inline __attribute__((always_inline)) void swap(void **save, void *load) 
                : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12",
                  "r13", "r14", "r15", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",
                  "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-                 "xmm12", "xmm13", "xmm14", "xmm15", "memory", "cc" SWAP_MORE);
+                 "xmm12", "xmm13", "xmm14", "xmm15", "memory", "cc");
 }
 enum { SAVED = 1, ENTRY_WORD = 0 };
 #elif defined(__aarch64__)
