@@ -142,8 +142,10 @@ EXPORT void sim_async_wait(size_t prior) {
     if (mode != FAST && memcmp(c.before, c.from, c.bytes - c.fill))
       finding(BAD_COPY, c.line, nullptr,
               "the source of an asynchronous copy changed before its wait");
-    profile_async(c.to, c.from, c.bytes, c.fill, c.place, false);
+    // Its data were judged when it started: what lies there is poison by now.
+    profile_settle();
     arrive(c);
+    profile_async(c.to, c.from, c.bytes, c.fill, c.place, false);
     profile_settle();
   }
   p.count = keep;

@@ -9,7 +9,7 @@
 
 #include "profile.h"
 
-uint32_t race_time = 1, race_barrier, race_block, race_clocked, race_ordered;
+uint32_t race_time = 1, race_barrier, race_block, race_clocked;
 // seen[t][u]: thread t has seen what u did up to this time. A row is valid
 // when its stamp is the last barrier's; else it stands for zeros.
 static uint32_t *seen, stamp[MAX_THREADS];
@@ -42,12 +42,11 @@ static uint32_t *clock_of(uint32_t t) {
   uint32_t *row = seen + (size_t)t * MAX_THREADS;
   if (stamp[t] != race_barrier) memset(row, 0, threads * sizeof *row);
   stamp[t] = race_clocked = race_barrier;
-  race_ordered = race_time;
   return row;
 }
 
 static void forget_clocks() {
-  race_ordered = race_barrier = race_time++;
+  race_barrier = race_time++;
   memset(fenced, 0, threads * sizeof *fenced);
   for (uint32_t i = 0; i < flags; ++i) free(flag[i].clock);
   flags = 0;
@@ -92,7 +91,7 @@ void profile_syncwarp(uint32_t warp, uint32_t lanes) {
 
 void profile_fence(bool device) {
   if (mode != PROFILE) return;
-  race_ordered = fenced[current] = ++race_time;
+  fenced[current] = ++race_time;
   if (device) fences[current] = race_time;
 }
 

@@ -7,27 +7,69 @@
 bool race_waits;
 bool compares;
 
-// A store by a second thread, judged once it has been carried out: storing
-// the value that is already there is a note, not a race.
+// A store that meets stores of other threads, judged once it has been carried
+// out: storing the value that is already there is a note, not a race. The bytes in
+// which two stores meet count, and no others.
+enum { MEETINGS_MAX = 8, JUDGED = 256 };
 static struct {
   Found *found;
-  uintptr_t at;
-  uint32_t bytes;
-  char before[256];
-} pending;
+  uint32_t end;
+  bool meets[JUDGED];  // by the bytes of the store
+} meeting[MEETINGS_MAX];
+static uint32_t meetings;
+static uintptr_t stored_at;
+static char before[JUDGED];
 
 void races_judge() {
   race_waits = false;
-  if (!memcmp((void *)pending.at, pending.before, pending.bytes))
-    pending.found->kind = EQUAL_WRITES;
+  for (uint32_t i = 0; i < meetings; ++i) {
+    auto &m = meeting[i];
+    for (uint32_t b = 0; b < m.end; ++b)
+      if (m.meets[b] && ((char *)stored_at)[b] != before[b]) m.found->kind = RACE;
+  }
 }
 
-// Report a race between `here` and an earlier access. True when two stores
-// meet: whether they differ is known only after this one.
+static void meet(Found *f, uintptr_t a, uint32_t met, size_t left) {
+  if (!race_waits) {
+    race_waits = true;
+    meetings = 0;
+    stored_at = a;
+    memcpy(before, (void *)a, left < JUDGED ? left : JUDGED);
+  }
+  uint32_t from = (uint32_t)(a - stored_at), i = 0;
+  if (from + met > JUDGED) return;
+  while (i < meetings && meeting[i].found != f) ++i;
+  if (i == MEETINGS_MAX) return;
+  auto &m = meeting[i];
+  if (i == meetings) {
+    ++meetings;
+    m.found = f;
+    m.end = 0;
+  }
+  memset(m.meets + m.end, 0, from + met - m.end);
+  memset(m.meets + from, 1, met);
+  m.end = from + met;
+}
+
+// The finding of an access that waits and has met this place before.
+static Found *met_before(uint32_t place) {
+  for (uint32_t i = 0; race_waits && i < meetings; ++i)
+    if (meeting[i].found->other == place) return meeting[i].found;
+  return nullptr;
+}
+
+// Report a race between `here` and an earlier access, in `met` bytes. True when
+// two stores meet: whether they differ is known only after this one, of which so
+// many bytes are left.
 bool races_found(uint32_t place, uint32_t other, uint32_t other_store,
-                 uint64_t where, uintptr_t a, size_t bytes, uint32_t store,
-                 uint32_t here, uint32_t other_block) {
+                 uint64_t where, uintptr_t a, uint32_t met, size_t left,
+                 uint32_t store, uint32_t here, uint32_t other_block) {
   bool stores = store == 1 && other_store == 1;
+  if (stores)
+    if (Found *f = met_before(place)) {
+      meet(f, a, met, left);
+      return true;
+    }
   Found *f = report(RACE, here, place);
   if (f) {
     f->first = current;
@@ -39,14 +81,9 @@ bool races_found(uint32_t place, uint32_t other, uint32_t other_store,
   } else if (stores) {
     f = again(here, place);
   }
-  if (!f || !stores || race_waits) return false;
-  f->kind = RACE;
-  race_waits = true;
-  pending.found = f;
-  pending.at = a;
-  pending.bytes = (uint32_t)(bytes < sizeof pending.before ? bytes
-                                                          : sizeof pending.before);
-  memcpy(pending.before, (void *)a, pending.bytes);
+  if (!f || !stores) return false;
+  f->kind = EQUAL_WRITES;
+  meet(f, a, met, left);
   return true;
 }
 

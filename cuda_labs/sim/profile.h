@@ -91,7 +91,6 @@ extern uint32_t race_time, race_block;  // of the events and blocks so far
 enum : uint32_t { LATE = 1u << 30, TOO_LATE = 3u << 30 };  // for them not to wrap
 extern uint32_t race_barrier;  // when the block last met at a barrier
 extern uint32_t race_clocked;  // the same as of when a clock was last used
-extern uint32_t race_ordered;  // when anything was last ordered, fences included
 void clocks_begin();
 void clocks_block();
 void clocks_barrier();
@@ -112,8 +111,8 @@ static inline void races_settle() {
   if (__builtin_expect(race_waits, 0)) races_judge();
 }
 bool races_found(uint32_t place, uint32_t other, uint32_t other_store,
-                 uint64_t where, uintptr_t a, size_t bytes, uint32_t store,
-                 uint32_t here, uint32_t other_block = 0);
+                 uint64_t where, uintptr_t a, uint32_t met, size_t left,
+                 uint32_t store, uint32_t here, uint32_t other_block = 0);
 void races_load(uintptr_t a, uint32_t place);
 
 // races.cpp
