@@ -127,6 +127,7 @@ class Truth:
 
     def flag(self, i: int, row: rp.Row, key: Place, b: int, t: int) -> None:
         self.count[key] += row.op != rp.WAIT
+        was = self.seen[i]  # what it learns here it publishes next time
         if row.op != rp.SET:
             self.seen[i] |= self.flags[key, b] | self.flags[key, -1]
             self.knows[b] |= self.flags[key, -1]
@@ -137,11 +138,11 @@ class Truth:
             return  # an atomic that looks releases, too, but who looks when?
         inside, outside = self.fenced[i]
         if inside is not None:
-            self.flags[key, b] |= inside | self.seen[i]
+            self.flags[key, b] |= inside | was
         if row.space != 2:
             return
         if outside is not None:
-            self.flags[key, -1] |= outside | self.seen[i]
+            self.flags[key, -1] |= outside | was
             self.told[key] |= {(b, t)} | self.tellers[b]
         elif (shown := self.shown[b]) is not None:
             self.flags[key, -1] |= shown

@@ -15,6 +15,7 @@ from profiled_kernels import kinds, run
 from race_truth import Truth, bits
 
 from cuda_labs import Kernel
+from cuda_labs.sim import build
 
 THREAD = r"(\d+)(?: of block number (\d+))?"
 WHERE = r"(?:byte|element) (\d+)"
@@ -129,6 +130,9 @@ def test_programs_with_flags() -> None:
     assert excused < 5
 
 
+@pytest.mark.skipif(
+    build.compiler().family == "zig", reason="clang gives calls that it moves no line"
+)
 @pytest.mark.parametrize("seed", range(12))
 def test_programs_with_a_statement_on_each_line(seed: int) -> None:
     p = rp.ordered_by_barriers(random.Random(seed), tiles=seed % 2 == 0)
