@@ -6,6 +6,7 @@ everything that went into them, so a second call finds the first one's work.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -21,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cuda_labs.errors import CompileError, CompilerMissing, Unsupported
-from cuda_labs.sim import bounded, elf
+from cuda_labs.sim import bounded, elf, rounds
 from cuda_labs.sim import flags as flags_
 from cuda_labs.sim.source import BOUND_PREFIX, INCLUDE, launch_bound, translate
 from cuda_labs.sim.unit import first_error, head, kernel_names, local_name, owner
@@ -112,10 +113,18 @@ def kernel(
     ) -> Path:
         first = head(source, options, rare=rare)
         entry = f'\n#line 1 "entry"\nSIM_ENTRY({bound}, {name})\n'
-        whole = f"{'#define SIM_PLAIN 1' if plain else ''}\n{first}{text}{entry}"
         flags = flags_.of_kernel(tool.family, flavour, plain=plain)
         flags += ["-I", str(INCLUDE), "-x", "c++", "-"]
-        return _cached(tool, flags, whole, ".so", _header_digest(INCLUDE))
+
+        def made(text: str) -> Path:
+            whole = f"{'#define SIM_PLAIN 1' if plain else ''}\n{first}{text}{entry}"
+            return _cached(tool, flags, whole, ".so", _header_digest(INCLUDE))
+
+        if flavour == "profile":
+            # An error is to be told in the words of the source.
+            with contextlib.suppress(CompileError):
+                return made(rounds.marked(text))
+        return made(text)
 
     text = translate(source)
     bounded, bound = launch_bound(text, name)

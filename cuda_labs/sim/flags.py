@@ -38,7 +38,8 @@ _GNU_CHECKED = shlex.split(
 # merged: lanes at one place in the source are at one place in the object.
 _GNU_PROFILE = shlex.split(
     "-fsanitize-coverage=trace-pc --param=tsan-instrument-func-entry-exit=1 "
-    "-fno-crossjumping -fno-tree-tail-merge -fno-code-hoisting -fno-thread-jumps "
+    "-fno-crossjumping -fno-tree-tail-merge -fno-code-hoisting -fno-tree-sink "
+    "-fno-thread-jumps "
     "-fno-split-paths -fno-unswitch-loops -fno-peel-loops -fno-ipa-cp-clone "
     "-fno-split-loops -fno-reorder-blocks-and-partition -fno-ipa-icf "
     "-freorder-blocks-algorithm=simple"
@@ -58,7 +59,9 @@ _ZIG_PROFILE = shlex.split(
     "-Xclang -fsanitize-coverage-type=3 -Xclang -fsanitize-coverage-trace-pc "
     "-Xclang -fsanitize-coverage-no-prune "
     "-mllvm -jump-threading-threshold=0 -mllvm -simplifycfg-sink-common=0 "
-    "-mllvm -simplifycfg-hoist-common=0"
+    "-mllvm -simplifycfg-hoist-common=0 -mllvm -enable-tail-merge=0 "
+    "-mllvm -disable-early-taildup -mllvm -disable-tail-duplicate "
+    "-mllvm -tail-dup-placement=0"
 )
 _PLAIN = {"gnu": ["-fno-tree-sra"], "zig": ["-O0"]}
 _ENTRY_ON, _ENTRY_OFF = (f"-tsan-instrument-func-entry-exit={n}" for n in (1, 0))

@@ -44,6 +44,21 @@
   __attribute__((no_sanitize("thread"), no_sanitize_coverage))
 #endif
 
+// Where a round of a loop begins and ends in a profile (rounds.py). The lines make
+// g++ think the mark too long to copy out of the loop; it is empty.
+#if defined(__clang__)
+#define SIM_ROUND
+#define SIM_END ({ if (!__builtin_is_constant_evaluated()) asm volatile(""); })
+#else
+#define SIM_ROUND                                                        \
+  if (!__builtin_is_constant_evaluated() && ({                           \
+        asm volatile("\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n"); \
+        false;                                                           \
+      })) {                                                              \
+  } else
+#define SIM_END (void)0
+#endif
+
 typedef __SIZE_TYPE__ size_t;
 typedef __PTRDIFF_TYPE__ ptrdiff_t;
 typedef __INT8_TYPE__ int8_t;
