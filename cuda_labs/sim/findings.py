@@ -85,7 +85,7 @@ def in_words(
         "not tracked to the end": "races are tracked among the first three billion "
         "accesses of a launch",
         "not tracked": "races are tracked in the first 32 MB of global memory "
-        "that a launch touches",
+        "that a launch touches, 8 MB where it touches less than words",
         "not arrived": f"thread {first} {verb[store]} {where}, to which the copy "
         f"begun on line {other} has not yet arrived: wait for it first",
         "active lanes": "the lanes that came here together: a GPU may name fewer",

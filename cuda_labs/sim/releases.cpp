@@ -68,9 +68,10 @@ static void learn(Known &k, uint32_t b, uint16_t thread, uint32_t own,
   k.thread[b] = thread;
 }
 
+// What is known of earlier blocks: of the running one the clocks know more.
 static void join(Known &into, const Known &from) {
-  uint32_t begun = race_block - base;
-  for (uint32_t b = 0; b < blocks && b < begun; ++b) {
+  uint32_t before = race_block - base - 1;
+  for (uint32_t b = 0; b < blocks && b < before; ++b) {
     raise(into.all[b], from.all[b]);
     if (from.own[b]) learn(into, b, from.thread[b], from.own[b], from.lanes[b]);
   }
