@@ -42,7 +42,11 @@ _GNU_PROFILE = shlex.split(
     "-fno-thread-jumps "
     "-fno-split-paths -fno-unswitch-loops -fno-peel-loops -fno-ipa-cp-clone "
     "-fno-split-loops -fno-reorder-blocks-and-partition -fno-ipa-icf "
-    "-freorder-blocks-algorithm=simple"
+    "-freorder-blocks-algorithm=simple "
+    # The marks of loops (rounds.py) count as code: calls are inlined all the same.
+    "--param=max-inline-insns-auto=60 --param=max-inline-insns-small=40 "
+    "--param=early-inlining-insns=60 --param=large-function-growth=400 "
+    "--param=inline-unit-growth=200"
 )
 _ZIG = shlex.split("-mcpu=baseline -fno-sanitize=undefined -gline-tables-only")
 _ZIG_CHECKS = "array-bounds,integer-divide-by-zero,shift-exponent,float-cast-overflow"
