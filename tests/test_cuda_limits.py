@@ -19,14 +19,14 @@ from cuda_labs.sim import process
 
 
 def test_the_parts_of_a_structure_are_requests_each() -> None:
-    """48 bytes a lane, 16 at a time: three loads and three stores of a warp."""
+    """48 bytes a lane, 4 at a time: twelve loads and twelve stores of a warp."""
     copy = "((S*)y)[t] = ((S*)x)[t];"
     p = run(copy, before="struct S { float a[12]; };\n")
     for kind in ("global load", "global store"):
         line = p.total(kind)
-        assert (line.requests, line.lanes, line.bytes) == (3, 96, 3 * 32 * 16)
+        assert (line.requests, line.lanes, line.bytes) == (12, 384, 32 * 48)
         # Lanes are 48 bytes apart: each touches a sector of its own, every time.
-        assert (line.sectors, line.ideal_sectors) == (96, 48)
+        assert (line.sectors, line.ideal_sectors) == (384, 48)
     assert not p.errors
     assert not p.notes
 

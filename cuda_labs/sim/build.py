@@ -26,7 +26,7 @@ from cuda_labs.sim import bounded, elf, rounds
 from cuda_labs.sim import flags as flags_
 from cuda_labs.sim.source import BOUND_PREFIX, INCLUDE, launch_bound, translate
 from cuda_labs.sim.unit import first_error, head, kernel_names, local_name, owner
-from cuda_labs.sim.variables import static_local
+from cuda_labs.sim.variables import static_local, structures_of
 
 FOLDER = Path(__file__).parent
 PARTS = shlex.split(
@@ -107,13 +107,20 @@ def kernel(
         if not option.startswith(("-D", "-U")):
             raise ValueError(f"options: only -D and -U, got {option!r}")
     tool = compiler()
+    structures = structures_of(source)
 
     def compiled(
         text: str, bound: str, *, plain: bool = False, rare: bool = False
     ) -> Path:
         first = head(source, options, rare=rare)
         entry = f'\n#line 1 "entry"\nSIM_ENTRY({bound}, {name})\n'
-        flags = flags_.of_kernel(tool.family, flavour, plain=plain)
+        flags = flags_.of_kernel(
+            tool.family,
+            flavour,
+            plain=plain,
+            typed=bool(structures),
+            whole="aligned" in structures,
+        )
         flags += ["-I", str(INCLUDE), "-x", "c++", "-"]
 
         def made(text: str) -> Path:

@@ -87,6 +87,11 @@ struct Place {
   const char *file;
   uint32_t line, column;
 };
+struct Mismatch {
+  Place place;
+  const void *type;
+  uint8_t log_align, how;  // 0 load, 1 store
+};
 static void ubsan(int kind, const Place *place, const char *text) {
   if (mode != FAST) finding(kind, (int)place->line, nullptr, text);
 }
@@ -114,6 +119,18 @@ extern "C" {
   }
   void __ubsan_handle_float_cast_overflow(Place *place, uintptr_t) {
     ubsan(CAST, place, "");
+  }
+  // Only of what is moved whole: a part of something misaligned may well be aligned.
+  void __ubsan_handle_type_mismatch_v1(Mismatch *found, uintptr_t address) {
+    bool moved = found->how == 0 || found->how == 1;
+    if (!moved || found->log_align < 4 || !(address & 15)) return;
+    if (address < 4096 || address - stack_low < STACK) return;
+    status->address = address;
+    status->bytes = 16;
+    // The place may be a header's; the return address leads to the source.
+    if (mode != FAST)
+      finding(MISALIGNED, 0, __builtin_return_address(0),
+              found->how ? "store" : "load");
   }
   void __stack_chk_fail() {
     finding(SMASHED, 0, __builtin_return_address(0), "");

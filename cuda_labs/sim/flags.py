@@ -71,10 +71,21 @@ _PLAIN = {"gnu": ["-fno-tree-sra"], "zig": ["-O0"]}
 _ENTRY_ON, _ENTRY_OFF = (f"-tsan-instrument-func-entry-exit={n}" for n in (1, 0))
 
 
-def of_kernel(family: str, flavour: str, *, plain: bool = False) -> list[str]:
+def of_kernel(
+    family: str,
+    flavour: str,
+    *,
+    plain: bool = False,
+    typed: bool = False,
+    whole: bool = False,
+) -> list[str]:
     """Compiler flags of a flavour: "fast", "checked" or "profile".
 
     plain: vector types are structures, which the compiler must not take apart.
+    typed: there are structures. g++'s hooks ask nothing above 8 bytes of how they are
+    aligned, so it checks what each type needs itself.
+    whole: structures have an alignment by which a GPU moves them whole, and a
+    profile is to see them so.
     """
     if flavour not in FLAVOURS:
         raise ValueError(f"flavour: one of {FLAVOURS}, got {flavour!r}")
@@ -85,8 +96,10 @@ def of_kernel(family: str, flavour: str, *, plain: bool = False) -> list[str]:
     flags = [*_COMMON, *own]
     if flavour != "fast":
         flags += checked
+    if typed and family == "gnu" and flavour != "fast":
+        flags += ["-fsanitize=alignment", "-DSIM_TYPED"]
     if flavour == "profile":
         flags = [_ENTRY_ON if f == _ENTRY_OFF else f for f in flags] + profile
-    if plain and flavour != "fast":
+    if (plain and flavour != "fast") or (whole and flavour == "profile"):
         flags += _PLAIN[family]
     return flags

@@ -47,6 +47,18 @@ void load(const char *payload) {
       (uint32_t)((int (*)())dlsym(handle, "sim_count_of_params"))();
   const void *table =
       ((const void *(*)())dlsym(handle, "sim_table_of_params"))();
+  k->typed = dlsym(handle, "sim_typed") != nullptr;
+  for (uint32_t i = 0; i < count; ++i) {
+    const Param &p = ((const Param *)table)[i];
+    uint8_t align = (uint8_t)p.kind[3];
+    if (p.size[2] == WIDEST && align >= WIDEST) k->vectors = true;
+    // Zig's vectors, too, may be moved by what knows nothing of alignments.
+    bool whole = p.kind[1] == 's' || (!k->typed && p.size[1] > 1);
+    if (align >= p.size[2] && !whole) continue;
+    if (p.size[2] > STRUCTURE_MAX) continue;
+    uint8_t &unit = k->unit[p.size[2]];
+    if (!unit || align < unit) unit = align;
+  }
   kernels[loaded] = k;
   uint32_t bound = (uint32_t)((int (*)())dlsym(handle, "sim_bound"))();
   uint32_t reply[3] = {loaded++, count, bound};

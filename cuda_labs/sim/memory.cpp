@@ -79,6 +79,17 @@ static inline Region region_of(uintptr_t a, size_t bytes) {
   return NOWHERE;
 }
 
+// Hardware moves 1, 2, 4, 8 or 16 bytes a lane at once, as far as a type's alignment
+// says that it can. A structure that is moved whole is known by its size among those
+// of the parameters; one that is not there has the alignment of a word.
+static inline uint32_t unit_of(size_t bytes, bool aligned) {
+  uint32_t known = bytes <= STRUCTURE_MAX ? kernel->unit[bytes] : 0;
+  if (aligned) return bytes == 16 && known == 8 && !kernel->vectors ? 8 : WIDEST;
+  if (known) return known < WIDEST ? known : WIDEST;
+  uint32_t divides = (uint32_t)(bytes & (0 - bytes));
+  return divides && divides < 4 ? divides : 4;
+}
+
 static inline void access(const volatile void *p, size_t bytes, bool write,
                           bool aligned, const void *pc, int line = 0,
                           int order = PLAIN) {
@@ -88,7 +99,8 @@ static inline void access(const volatile void *p, size_t bytes, bool write,
   if (__builtin_expect(region == NOWHERE, 0))
     bad_access(a, bytes, write, a < 4096 ? NULL_POINTER : OUT_OF_BOUNDS, line,
                pc);
-  if (aligned && __builtin_expect((a & (bytes - 1)) != 0, 0))
+  size_t needs = bytes == 16 && kernel->typed ? 8 : bytes;
+  if (aligned && __builtin_expect((a & (needs - 1)) != 0, 0))
     bad_access(a, bytes, write, MISALIGNED, line, pc);
   if (write && region == IN_IMAGE && __builtin_expect(is_constant(a), 0))
     bad_access(a, bytes, true, TO_CONSTANT, line, pc);
@@ -97,7 +109,8 @@ static inline void access(const volatile void *p, size_t bytes, bool write,
       not_arrived(a, bytes, write, begun, line, pc);
   if (mode == PROFILE)
     profile_access(a, bytes, region, write, order,
-                   (uint32_t)((uintptr_t)pc - kernel->image));
+                   (uint32_t)((uintptr_t)pc - kernel->image),
+                   unit_of(bytes, aligned));
 }
 
 // The same tests for an access that the simulator makes itself. `unit`: the

@@ -23,29 +23,31 @@ static void not_arrived(uint32_t at, bool write, uint32_t place, int begun) {
   f->at = races_where(at);
 }
 
-static void count(uintptr_t a, size_t bytes, uint32_t place, uint32_t kind) {
-  // Hardware moves at most 16 bytes a lane at once: the parts are requests each.
+// What a lane moves `unit` bytes at a time is as many requests.
+static inline void count(uintptr_t a, size_t bytes, uint32_t unit, uint32_t place,
+                         uint32_t kind) {
   uint32_t part = 0;
-  for (; bytes > 16; a += 16, bytes -= 16)
-    requests_count(a, 16, place, kind, part++);
+  for (; bytes > unit; a += unit, bytes -= unit)
+    requests_count(a, unit, place, kind, part++);
   requests_count(a, (uint32_t)bytes, place, kind, part);
 }
 
 void profile_access(uintptr_t a, size_t bytes, Region region, bool write,
-                    int order, uint32_t place) {
+                    int order, uint32_t place, uint32_t unit) {
   if (__builtin_expect(learning, 0)) return;
   races_settle();
   if (compares && !write && order == PLAIN) races_load(a, place);
   if (region == IN_ARENA) {
     global_access(a, bytes, write, order, place);
-    return count(a, bytes, place, order == ATOMIC ? ATOMIC_GLOBAL : GLOBAL + write);
+    return count(a, bytes, unit, place,
+                 order == ATOMIC ? ATOMIC_GLOBAL : GLOBAL + write);
   }
-  if (region == IN_IMAGE && !is_shared(a)) return count(a, bytes, place, MODULE);
+  if (region == IN_IMAGE && !is_shared(a)) return count(a, bytes, unit, place, MODULE);
   uint32_t at = region == IN_DYNAMIC ? dynamic_offset(a) : static_offset(a);
   int begun = in_flight ? async_pending(a, bytes) : 0;
   if (begun) not_arrived(at, write, place, begun);
   else races_access(at, bytes, write, order, place);
-  count(a, bytes, place, order == ATOMIC ? ATOMIC_SHARED : SHARED + write);
+  count(a, bytes, unit, place, order == ATOMIC ? ATOMIC_SHARED : SHARED + write);
 }
 
 // A copy loads and stores when it starts and, for all that is known, again when

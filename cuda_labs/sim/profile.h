@@ -52,7 +52,7 @@ void profile_barrier();
 void profile_syncwarp(uint32_t warp, uint32_t lanes);
 void profile_note(uint32_t kind, int line);
 void profile_access(uintptr_t a, size_t bytes, Region region, bool write,
-                    int order, uint32_t place);
+                    int order, uint32_t place, uint32_t unit);
 void profile_async(void *to, const void *from, uint32_t bytes, uint32_t fill,
                    uint32_t place, bool starts);
 void profile_settle();

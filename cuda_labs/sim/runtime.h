@@ -53,6 +53,8 @@ struct alignas(64) Thread {  // one line of the processor's cache
 };
 enum { AT_BARRIER = 1, AT_COLLECTIVE, AT_ACTIVEMASK };
 
+enum { WIDEST = 16, STRUCTURE_MAX = 1024 };  // bytes
+
 struct Kernel {
   void *handle;
   void (*run)(void *const *);
@@ -60,6 +62,9 @@ struct Kernel {
   uintptr_t data, data_end;    // its writable part
   uint8_t *map;  // a byte for each of its bytes: 1 variable, 2 shared, 8 one that
                  // no kernel may change, and 4 while a copy to it is under way
+  uint8_t unit[STRUCTURE_MAX + 1];  // alignment of the parameters' structures, by size
+  bool vectors;  // a parameter points to 16 bytes that are moved whole
+  bool typed;    // the compiler checks alignments above 8
 };
 
 struct Range {

@@ -1,4 +1,4 @@
-"""What the source says of the variables in a compiled kernel's object."""
+"""What the source says of the variables in a compiled kernel, and of their types."""
 
 from __future__ import annotations
 
@@ -27,6 +27,20 @@ def static_local(source: str, name: str) -> int:
         if "__shared__" not in match.group():
             return line_of(bare, match.start())
     return 0
+
+
+def structures_of(source: str) -> set[str]:
+    """ "some" if the source has structures, "aligned" if one says how it is aligned.
+
+    What has an alignment of 8 or 16 bytes a GPU may move whole.
+    """
+    bare, found = blank(source), set[str]()
+    if re.search(r"\b(?:struct|class|union)\b", bare):
+        found.add("some")
+    aligned = r"\b(?:struct|class|union)\s+(?:__align__|alignas|__builtin_align__)\b"
+    if re.search(aligned, bare):
+        found.add("aligned")
+    return found
 
 
 def constants(source: str, image: Image) -> tuple[Variable, ...]:

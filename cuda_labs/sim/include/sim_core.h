@@ -134,7 +134,7 @@ struct sim_param {
   char pointer;   // 1 for T*, 0 for a value
   char base;      // b i u f c(har) h(alf) B(float16) v(oid) s(truct)
   char constant;  // 1 for const T*
-  char pad;
+  char align;     // of the pointee, or of the value; at most 64
   int width;  // bytes of one element of the base type
   int lanes;  // elements in a vector type
   int size;   // bytes of the pointee, or of the value
@@ -185,10 +185,12 @@ struct sim_bare<const volatile T> : sim_bare<T> {};
 template <class T>
 struct sim_size {
   static constexpr int value = sizeof(T);
+  static constexpr char align = alignof(T) < 64 ? alignof(T) : 64;
 };
 template <>
 struct sim_size<void> {
   static constexpr int value = 1;
+  static constexpr char align = 1;
 };
 template <class T>
 struct sim_const {
@@ -202,16 +204,17 @@ template <class T>
 struct sim_describe {
   typedef typename sim_bare<T>::type bare;
   typedef sim_type<bare> type;
-  static constexpr sim_param value = {0,          type::base,  0,           0,
-                                      type::width, type::lanes, sizeof(bare)};
+  static constexpr sim_param value = {
+      0, type::base, 0, sim_size<bare>::align, type::width, type::lanes,
+      sizeof(bare)};
 };
 template <class T>
 struct sim_describe<T *> {
   typedef typename sim_bare<T>::type bare;
   typedef sim_type<bare> type;
   static constexpr sim_param value = {
-      1, type::base, sim_const<T>::value, 0, type::width, type::lanes,
-      sim_size<bare>::value};
+      1, type::base, sim_const<T>::value, sim_size<bare>::align, type::width,
+      type::lanes, sim_size<bare>::value};
 };
 
 template <int... I>
@@ -237,6 +240,9 @@ struct sim_entry<K> {
     spread(a, typename sim_count<sizeof...(P)>::type());
   }
 };
+#ifdef SIM_TYPED
+extern "C" __attribute__((visibility("default"))) int sim_typed() { return 1; }
+#endif
 // `BOUND` is the most threads of a block, or 0 where the kernel declares none.
 #define SIM_ENTRY(BOUND, ...)                                          \
   extern "C" {                                                         \
