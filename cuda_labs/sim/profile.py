@@ -4,7 +4,10 @@ The counts follow the definitions of NVIDIA's profiler (Nsight Compute,
 *Kernel Profiling Guide*, "Memory Tables"). They are source-level: ptxas may
 merge or drop loads. Nothing here is a time.
 
-request: a warp's load or store with at least one active lane.
+request: a warp's load or store with at least one active lane. Its lanes are at one
+place in the source, by the same calls, and in the same round of each loop around it;
+what a round does before it leaves a loop for good is no part of the loop. A structure
+that is moved whole takes as many requests as there are pieces of its alignment.
 sectors: different 32-byte segments that a request touches; ideal: the fewest
 that hold its bytes. wavefronts: turns in which shared memory serves a request;
 in each phase (32 lanes of up to 4 bytes, 16 of 8, 8 of 16) the largest number
