@@ -161,6 +161,7 @@ extern "C" __global__ void __launch_bounds__(128)
       }
     }
   }
+  wait_for_all();  // where no query sees a key, nobody has waited
   for (int i = 0; i < 4; ++i) {
     int a = i / 2, h = i % 2, row = row0 + own + 16 * a + 8 * h + lane / 4;
     float total = sum[a][h];

@@ -165,6 +165,7 @@ extern "C" __global__ void __launch_bounds__(256)
     wgmma_wait();
     for (int i = 0; i < 32; ++i) s[i] = next[i];
   }
+  wait_for_all();  // where no query sees a key, nobody has waited
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     float total = sum[h];
