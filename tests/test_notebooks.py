@@ -125,6 +125,15 @@ def test_every_cell_has_run_in_order_without_complaint(name):
 
 
 @every_notebook
+def test_jupyterlab_closes_what_the_site_closes(name):
+    for index, _, cell in cells(name, "code"):
+        closed = cell["metadata"].get("jupyter", {})
+        source = bool(tags(cell) & {"hide-input", "hide-cell"})
+        assert closed.get("source_hidden", False) is source, f"cell {index}"
+        assert closed.get("outputs_hidden", False) is ("hide-cell" in tags(cell))
+
+
+@every_notebook
 def test_nothing_of_the_machine_is_stored(name):
     metadata = NOTEBOOKS[name]["metadata"]
     assert "widgets" not in metadata

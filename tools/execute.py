@@ -70,9 +70,21 @@ def clean(notebook: NotebookNode) -> NotebookNode:
             cell.metadata.pop(key, None)
         if cell.cell_type != "code":
             continue
+        _close_in_lab(cell)
         for output in cell.outputs:
             _clean_output(output)
     return notebook
+
+
+def _close_in_lab(cell: NotebookNode) -> None:
+    """What the site shows on request, JupyterLab does: it goes by other metadata."""
+    tags = set(cell.metadata.get("tags", ()))
+    cell.metadata.pop("jupyter", None)
+    if tags & {"hide-input", "hide-cell"}:
+        closed = {"source_hidden": True}
+        if "hide-cell" in tags:
+            closed["outputs_hidden"] = True
+        cell.metadata["jupyter"] = closed
 
 
 def _clean_output(output: dict[str, Any]) -> None:

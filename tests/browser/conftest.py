@@ -1,9 +1,10 @@
 """A headless Chromium and the built site, shared by the tests in this folder.
 
 Fixtures: `browser` (one for the session), `site_dir` (the built pages), `site_url`
-(the same pages from a local server), `page` (a fresh page that is watched) and
-`watch` (watches any other page or context). On a watched page a request to another
-host, a failed request, a script error or a console error fails the test.
+(the same pages from a local server), `lab` (a running JupyterLab), `page` (a fresh
+page that is watched) and `watch` (watches any other page or context). On a watched
+page a request to another host, a failed request, a script error or a console error
+fails the test.
 
 Without a browser or a built site these tests are skipped, with a message; with
 ``BROWSER_REQUIRED=1`` they fail instead.
@@ -13,10 +14,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 import threading
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -138,3 +146,59 @@ def page(browser: Browser, watch: Callable[[BrowserContext], Watch]) -> Iterator
     watch(context)
     yield context.new_page()
     context.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A JupyterLab of its own, with its own settings: its address and its folder."""
+    if not find_spec("jupyterlab"):
+        missing("JupyterLab is not installed")
+    folder = tmp_path_factory.mktemp("lab")
+    port = free_port()
+    home = {
+        name: str(folder / name.lower())
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR")
+    }
+    environment = {**os.environ, **home, "PYTHONPATH": str(ROOT)}
+    environment.pop("GENFLOW_STATIC", None)
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+        "--LabApp.news_url=",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.extension_manager=readonly",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+        "--ServerApp.disable_check_xsrf=True",
+        "--IdentityProvider.token=",
+        f"--ServerApp.root_dir={folder}",
+    ]
+    log = (folder / "lab.log").open("w")
+    server = subprocess.Popen(
+        command, env=environment, stdout=log, stderr=log, cwd=folder
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"{url}/api", timeout=2).close()
+                break
+            except OSError:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail((folder / "lab.log").read_text()[-2000:])
+                time.sleep(0.2)
+        yield url, folder
+    finally:
+        server.send_signal(signal.SIGTERM)
+        try:
+            server.wait(15)
+        except subprocess.TimeoutExpired:
+            server.kill()
+        log.close()

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -219,66 +213,6 @@ explore(bell, kind="lines", mu=[-2, -1, 0.0, 1, 2], shape=["bell", "box"],
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A JupyterLab of its own, with its own settings, and one notebook in it."""
-    pytest.importorskip("jupyterlab")
-    folder = tmp_path_factory.mktemp("lab")
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(CODE)],
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
-    )
-    nbformat.write(notebook, folder / "bell.ipynb")
-    port = free_port()
-    home = {
-        name: str(folder / name.lower())
-        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR")
-    }
-    environment = {**os.environ, **home, "PYTHONPATH": str(ROOT)}
-    environment.pop("GENFLOW_STATIC", None)
-    command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
-        "--LabApp.news_url=",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        "--LabApp.extension_manager=readonly",
-        "--ServerApp.ip=127.0.0.1",
-        f"--ServerApp.port={port}",
-        "--ServerApp.port_retries=0",
-        "--ServerApp.disable_check_xsrf=True",
-        "--IdentityProvider.token=",
-        f"--ServerApp.root_dir={folder}",
-    ]
-    log = (folder / "lab.log").open("w")
-    server = subprocess.Popen(
-        command, env=environment, stdout=log, stderr=log, cwd=folder
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"{url}/api", timeout=2).close()
-                break
-            except OSError:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    pytest.fail((folder / "lab.log").read_text()[-2000:])
-                time.sleep(0.2)
-        yield url, folder
-    finally:
-        server.send_signal(signal.SIGTERM)
-        try:
-            server.wait(15)
-        except subprocess.TimeoutExpired:
-            server.kill()
-        log.close()
-
-
 def open_notebook(page: Page, url: str) -> None:
     page.goto(f"{url}/lab/tree/bell.ipynb?reset")
     page.locator(".jp-Notebook .jp-CodeCell").wait_for(timeout=60_000)
@@ -315,6 +249,11 @@ def delete_kernels(url: str) -> None:
 def test_in_jupyterlab(browser: Any, lab: tuple[str, Path]) -> None:
     """Live by slider and keys, computed between, honest without kernel, reopened."""
     url, folder = lab
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(CODE)],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+    nbformat.write(notebook, folder / "bell.ipynb")
     context = browser.new_context(viewport={"width": 1200, "height": 1000})
     page = context.new_page()
     foreign: list[str] = []

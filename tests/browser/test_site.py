@@ -39,7 +39,11 @@ FORMULAS = """() => ({
     written: document.querySelectorAll('div.math, span.math').length,
     typeset: new Set([...document.querySelectorAll('mjx-container')].map(
         (m) => m.closest('div.math, span.math'))).size,
-    broken: [...document.querySelectorAll('mjx-merror')].map((m) => m.textContent),
+    // MathJax shows a command that it does not know in red.
+    broken: [...document.querySelectorAll(
+        'mjx-merror, mjx-mtext[style*="color: red"]')].map(
+        (m) => m.closest('mjx-container').querySelector('mjx-assistive-mml')
+            ?.textContent ?? m.textContent),
 })"""
 TOO_WIDE = """() => {
     const limit = document.documentElement.clientWidth;
