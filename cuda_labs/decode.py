@@ -65,9 +65,9 @@ def partials(
 def merge(o: Any, lse: Any) -> tuple[Any, Any]:
     """Join partial results: o = Σ_s exp(L_s − L) o_s with L = log Σ_s exp(L_s).
 
-    o: (parts, *rows, d), lse: (parts, *rows): for two results of
-    `flash.forward` over different keys, `merge(stack([o1, o2]), stack([l1,
-    l2]))`. Associative, commutative, with the identity (0, −inf), up to
+    o: (parts, *rows, d), lse: (parts, *rows): of two results of
+    `flash.forward` over different keys, `stack([o1, o2])` and
+    `stack([l1, l2])`. Associative, commutative, with the identity (0, −inf), up to
     rounding. Returns o, (*rows, d), and lse, (*rows). Raises ValueError or
     TypeError for arrays that do not fit.
     """

@@ -45,6 +45,20 @@ FORMULAS = """() => ({
         (m) => m.closest('mjx-container').querySelector('mjx-assistive-mml')
             ?.textContent ?? m.textContent),
 })"""
+# Markdown or TeX that was not understood is shown as it was typed.
+RAW = r"""() => {
+    const found = [];
+    const walk = document.createTreeWalker(
+        document.querySelector('.bd-article') ?? document.body, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+        const node = walk.currentNode;
+        const skipped = 'pre, code, script, style, noscript, mjx-container, .sig';
+        if (node.parentElement.closest(skipped)) continue;
+        if (/\$|\\[a-zA-Z]|\{(eq|ref|cite)|\*\*|:::|`/.test(node.textContent))
+            found.push(node.textContent.trim().slice(0, 160));
+    }
+    return found;
+}"""
 TOO_WIDE = """() => {
     const limit = document.documentElement.clientWidth;
     if (document.documentElement.scrollWidth <= limit + 1) return [];
@@ -93,6 +107,7 @@ def test_page(page, site_url, name):
     formulas = page.evaluate(FORMULAS)
     assert formulas["typeset"] == formulas["written"]
     assert formulas["broken"] == []
+    assert page.evaluate(RAW) == []
     assert 0 < sum(weights.values()) <= LIMIT, dict(weights)
     assert page.evaluate("document.documentElement.lang") == "en"
     assert page.title().strip()
