@@ -20,6 +20,7 @@ CHOSEN = {
     "test_cuda_findings.py": "lock or shadow",
     "test_cuda_forms_others.py": "only_ever or by_hand or (profile_is and pointers)",
     "test_cuda_count_oracle.py": "not plain",
+    "test_cuda_pasted.py": "",
     "test_cuda_errors.py": "recursion or silent or over_an_end",
 }
 

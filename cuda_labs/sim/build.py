@@ -22,9 +22,15 @@ from functools import lru_cache
 from pathlib import Path
 
 from cuda_labs.errors import CompileError, CompilerMissing, Unsupported
-from cuda_labs.sim import bounded, elf, rounds
+from cuda_labs.sim import bounded, deferred, elf, rounds
 from cuda_labs.sim import flags as flags_
-from cuda_labs.sim.source import BOUND_PREFIX, INCLUDE, launch_bound, translate
+from cuda_labs.sim.source import (
+    BOUND_PREFIX,
+    CONSTRUCTS,
+    INCLUDE,
+    launch_bound,
+    translate,
+)
 from cuda_labs.sim.unit import first_error, head, kernel_names, local_name, owner
 from cuda_labs.sim.variables import static_local, structures_of
 
@@ -138,6 +144,7 @@ def kernel(
     try:
         path = compiled(bounded, bound)
     except CompileError as error:
+        deferred.refuse_marked(error, CONSTRUCTS)
         if BOUND_PREFIX in error.log:
             path = compiled(text, "0")  # what the bound says cannot be evaluated
         else:

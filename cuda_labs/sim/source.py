@@ -13,6 +13,8 @@ import shlex
 from pathlib import Path
 
 from cuda_labs.errors import Unsupported
+from cuda_labs.sim import deferred
+from cuda_labs.sim.host_headers import needless
 
 INCLUDE = Path(__file__).parent / "include"
 
@@ -38,7 +40,13 @@ _REFUSED = (
     (r"\bpipeline_shared_state\b", "a pipeline shared by threads"),
     (r"\bnvcuda::experimental\b", "nvcuda::experimental"),
     (r"\bCUtensorMap\b|\bcp_async_bulk\w*", "the tensor memory accelerator"),
+    (
+        r"\bcub\s*::(?!\s*(?:BlockReduce|WarpReduce|BLOCK_REDUCE_\w+|Sum|Max|Min"
+        r"|ArgMax|ArgMin|KeyValuePair|BlockReduceAlgorithm)\b)",
+        "more of CUB than the reductions of a block and of a warp",
+    ),
 )
+CONSTRUCTS = tuple(construct for _, construct in _REFUSED)
 # Part of every translation unit, or empty: nothing is left to include.
 _BUILT_IN = frozenset(
     shlex.split(
@@ -52,7 +60,14 @@ _BUILT_IN = frozenset(
 _DIRECTIVE = r"^[ \t]*#(?:\\\n|[^\n])*\n"
 _ALIGNED = re.compile(r"(\b__shared__)(\s+)(\balignas\s*\((?:[^()]|\([^()]*\))*\))")
 BOUND_PREFIX = "sim_bound_of_"
-_RENAMED = {"cuda/pipeline": "sim_pipeline.h"}
+_RENAMED = {
+    "cuda/pipeline": "sim_pipeline.h",
+    "type_traits": "sim_traits.h",
+    "limits": "sim_traits.h",
+    "cuda/std/type_traits": "sim_traits.h",
+    "cuda/std/limits": "sim_traits.h",
+    "cuda/std/cstdint": "sim_traits.h",
+}
 _INCLUDE_LINE = r"^[ \t]*#[ \t]*include\b[^\n]*"
 _DYNAMIC = re.compile(r"\bextern\b(?=[^;{}]*\b__shared__\b)[^;{}]*;")
 _DYNAMIC_MACRO = re.compile(
@@ -87,12 +102,14 @@ def line_of(text: str, offset: int) -> int:
 def translate(source: str) -> str:
     """Check and rewrite `source`. Raises `Unsupported` with line and name."""
     bare = blank(source)
-    for pattern, construct in _REFUSED:
-        match = re.search(pattern, bare)
-        if match:
-            raise Unsupported(construct, line_of(bare, match.start()))
-    _check_includes(source, bare)
+    perhaps = deferred.doubtful(bare)
     changes: list[tuple[int, int, str]] = []
+    for number, (pattern, construct) in enumerate(_REFUSED):
+        for match in re.finditer(pattern, bare):
+            if not _within(match.start(), perhaps):
+                raise Unsupported(construct, line_of(bare, match.start()))
+            changes.append((*match.span(), deferred.mark(number)))
+    changes += _includes(source, bare, perhaps)
     for directive in re.finditer(_DIRECTIVE, bare, re.M):
         for match in _DYNAMIC_MACRO.finditer(bare, *directive.span()):
             lines = "\\\n" * match.group().count("\n")
@@ -112,16 +129,6 @@ def translate(source: str) -> str:
         (*match.span(), match.group(3) + match.group(2) + match.group(1))
         for match in _ALIGNED.finditer(bare)
         if not any(start <= match.start() < end for start, end, _ in changes)
-    ]
-    changes += [
-        (*match.span(), "")
-        for match in re.finditer(_INCLUDE_LINE, bare, re.M)
-        if _header(source, match.start()) in _BUILT_IN
-    ]
-    changes += [
-        (*match.span(), f'#include "{_RENAMED[_header(source, match.start())]}"')
-        for match in re.finditer(_INCLUDE_LINE, bare, re.M)
-        if _header(source, match.start()) in _RENAMED
     ]
     for start, end, text in sorted(changes, reverse=True):
         source = source[:start] + text + source[end:]
@@ -189,13 +196,29 @@ def _header(source: str, at: int) -> str:
     return match.group(1) if match else ""
 
 
-def _check_includes(source: str, bare: str) -> None:
-    for match in re.finditer(r"^[ \t]*#[ \t]*include\b", bare, re.M):
+def _includes(
+    source: str, bare: str, perhaps: list[tuple[int, int]]
+) -> list[tuple[int, int, str]]:
+    """What stands for each header that is not one of the simulator's own."""
+    changes = []
+    for match in re.finditer(_INCLUDE_LINE, bare, re.M):
         name = _header(source, match.start())
-        known = name in _BUILT_IN or name in _RENAMED
-        if not known and not (INCLUDE / name).is_file():
-            line = line_of(bare, match.start())
-            raise Unsupported(f"#include <{name}>", line)
+        if name in _RENAMED:
+            instead = f'#include "{_RENAMED[name]}"'
+        elif (INCLUDE / name).is_file():
+            continue
+        elif name in _BUILT_IN or needless(name, bare):
+            instead = ""
+        elif _within(match.start(), perhaps):
+            instead = deferred.mark_include(name)
+        else:
+            raise Unsupported(f"#include <{name}>", line_of(bare, match.start()))
+        changes.append((*match.span(), instead))
+    return changes
+
+
+def _within(offset: int, spans: list[tuple[int, int]]) -> bool:
+    return any(start <= offset < end for start, end in spans)
 
 
 def _newlines(text: str) -> str:

@@ -17,11 +17,26 @@ _TYPE_NAMES = shlex.split(
 _RARE = {
     "sim_special.h": r"pi[f]?\s*\(|inv[f]?\s*\(|norm|rhypot|erfcx|rcbrt|exp10|fdivide",
     "sim_round.h": r"_r[nzud]\b|2(?:hi|lo)int\b|\b__hiloint",
+    "sim_traits.h": r"\bstd\s*::\s*(?:is_|enable_if|conditional|remove_|decay|declval"
+    r"|void_t|true_|false_|integral_c|make_u?n?signed|numeric_l|u?int|size_t|ptrdiff)",
     "sim_simd.h": r"\b__(?:v[a-z]|dp[24]a|fns|u?sad|u?r?hadd|u?mul64|funnelshift_.c)",
 }
 _INSTEAD = {
     "INFINITY": "__int_as_float(0x7f800000)",
     "NAN": "__int_as_float(0x7fffffff)",
+    "M_E": "2.7182818284590452",
+    "M_LOG2E": "1.4426950408889634",
+    "M_LOG10E": "0.43429448190325183",
+    "M_LN2": "0.69314718055994531",
+    "M_LN10": "2.3025850929940457",
+    "M_PI": "3.1415926535897932",
+    "M_PI_2": "1.5707963267948966",
+    "M_PI_4": "0.78539816339744831",
+    "M_1_PI": "0.31830988618379067",
+    "M_2_PI": "0.63661977236758134",
+    "M_2_SQRTPI": "1.1283791670955126",
+    "M_SQRT2": "1.4142135623730950",
+    "M_SQRT1_2": "0.70710678118654752",
 }
 
 
@@ -72,7 +87,7 @@ def first_error(log: str) -> str:
                 return "a parameter of the kernel is a reference"
             if "'sim_entry" in message or "‘sim_entry" in message:
                 return "the kernel is no __global__ function that returns void"
-            if place.startswith("entry"):
+            if place.startswith("entry") or "unable to deduce" in message:
                 return f"no such kernel, or more than one: {message.strip()}"
             return line.strip()
     return log or "the compiler failed without a message"
