@@ -1032,12 +1032,12 @@ form(
 form(
     "block primitives of a library",
     "const int* x, int* out",
-    "typedef cub::BlockReduce<int, 256> R; __shared__ typename R::TempStorage s;\n"
-    "int v = R(s).Sum(x[threadIdx.x]); if (threadIdx.x == 0) out[0] = v;",
+    "typedef cub::BlockScan<int, 256> R; __shared__ typename R::TempStorage s;\n"
+    "int v; R(s).InclusiveSum(x[threadIdx.x], v); out[threadIdx.x] = v;",
     (IX,),
     None,
     before="#include <cub/cub.cuh>",
-    refused="cub/cub.cuh",
+    refused="more of CUB",
 )
 form(
     "asynchronous copies in PTX",
