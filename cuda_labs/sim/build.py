@@ -31,7 +31,7 @@ from cuda_labs.sim.source import (
     launch_bound,
     translate,
 )
-from cuda_labs.sim.unit import first_error, head, kernel_names, local_name, owner
+from cuda_labs.sim.unit import failure, head, kernel_names, local_name, owner
 from cuda_labs.sim.variables import static_local, structures_of
 
 FOLDER = Path(__file__).parent
@@ -207,7 +207,7 @@ def _cached(
                 environment={"ZIG_LOCAL_CACHE_DIR": spare},
             )
         if status:
-            raise CompileError(first_error(log.strip()), log.strip())
+            raise failure(log.strip())
         partial.chmod(0o700)
         partial.replace(path)
     except subprocess.TimeoutExpired:

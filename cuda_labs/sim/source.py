@@ -19,13 +19,17 @@ from cuda_labs.sim.host_headers import needless
 INCLUDE = Path(__file__).parent / "include"
 
 _REFUSED = (
+    (
+        r"\b(?:int|void|auto)\s+main\s*\(",
+        "host code (paste the kernels and what they call)",
+    ),
     (r"\b(?:asm|__asm__|__asm)\b", "inline PTX (asm)"),
     (r"<<<", "a launch from CUDA C (<<<...>>>)"),
     (
         r"\b__cluster_dims__|\bthis_cluster\b|\bcluster_group\b",
         "a thread-block cluster",
     ),
-    (r"\bthis_grid\b|\bgrid_group\b", "grid-wide synchronisation"),
+    (r"\bblock_tile_memory\b", "a tile of several warps"),
     (r"\bcudaTextureObject_t\b|\btex[123]D\w*|\btexture\s*<", "a texture"),
     (r"\bcudaSurfaceObject_t\b|\bsurf[123]D\w*", "a surface"),
     (r"\bclock(?:64)?\s*\(|\b__globaltimer\b", "a clock"),

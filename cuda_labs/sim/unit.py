@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from cuda_labs.errors import CompileError, Unsupported
 from cuda_labs.sim.source import blank, simulated_headers
 
 SOURCE_NAME = "kernel.cu"
@@ -21,6 +22,18 @@ _RARE = {
     r"|void_t|true_|false_|integral_c|make_u?n?signed|numeric_l|u?int|size_t|ptrdiff)",
     "sim_simd.h": r"\b__(?:v[a-z]|dp[24]a|fns|u?sad|u?r?hadd|u?mul64|funnelshift_.c)",
 }
+# Names that only host code uses, as compilers report them.
+_HOST_NAME = (
+    r"\bcuda[A-Z]\w*\b.*declared|(?:undeclared identifier|unknown type).*\bcuda[A-Z]"
+    r"|not a member of .std\b|in namespace .std\b"
+)
+# What compilers say of a call that there is nothing for.
+_LACKING = re.compile(r"attribute error: (.*)|'error' attribute: (.*)")
+# What is said first of a function whose parameters hold the actual error.
+_FOLLOWS = r"declared void$|variable has incomplete type 'void'"
+_ASKED = re.compile(
+    rf"^{re.escape(SOURCE_NAME)}:(\d+):.*(?:required from|requested here)", re.M
+)
 _INSTEAD = {
     "INFINITY": "__int_as_float(0x7f800000)",
     "NAN": "__int_as_float(0x7fffffff)",
@@ -76,20 +89,36 @@ def _directive(option: str) -> str:
     return f"#define {name} {value if '=' in option else 1}\n"
 
 
+def failure(log: str) -> CompileError:
+    """What to raise for a compiler's log."""
+    for line in log.splitlines():
+        lacking = _LACKING.search(line)
+        if lacking and line.startswith(SOURCE_NAME):
+            what = lacking.group(1) or lacking.group(2)
+            return Unsupported(what, int(line.split(":")[1]))
+    return CompileError(first_error(log), log)
+
+
 def first_error(log: str) -> str:
     """The first error in a compiler's log, with its line of the source."""
-    for line in log.splitlines():
-        if "error:" in line:
-            place, _, message = line.partition("error:")
-            if place.startswith(SOURCE_NAME):
-                return f"line {place.split(':')[1]}: {_hint(message.strip())}"
-            if "reference" in message and "pointer" in message:
-                return "a parameter of the kernel is a reference"
-            if "'sim_entry" in message or "‘sim_entry" in message:
-                return "the kernel is no __global__ function that returns void"
-            if place.startswith("entry") or "unable to deduce" in message:
-                return f"no such kernel, or more than one: {message.strip()}"
-            return line.strip()
+    found = [line for line in log.splitlines() if "error:" in line]
+    if len(found) > 1 and re.search(_FOLLOWS, found[0]):
+        del found[0]
+    for line in found:
+        place, _, message = line.partition("error:")
+        if place.startswith(SOURCE_NAME):
+            return f"line {place.split(':')[1]}: {_hint(message.strip())}"
+        if "reference" in message and "pointer" in message:
+            return "a parameter of the kernel is a reference"
+        if "'sim_entry" in message or "‘sim_entry" in message:
+            return "the kernel is no __global__ function that returns void"
+        if place.startswith("entry") or "unable to deduce" in message:
+            return f"no such kernel, or more than one: {message.strip()}"
+        asked = _ASKED.search(log)
+        if asked:  # a header's template, of that line's arguments
+            said = re.sub(r"static assertion failed.*?: ", "", message.strip())
+            return f"line {asked.group(1)}: {said}"
+        return line.strip()
     return log or "the compiler failed without a message"
 
 
@@ -98,6 +127,12 @@ def _hint(message: str) -> str:
     for name, instead in _INSTEAD.items():
         if re.search(rf"\b{name}\b", message):
             return f"{message} (NVRTC does not know {name} either: write {instead})"
+    unmasked = re.search(r"\b__(?:shfl(?:_up|_down|_xor)?|ballot|any|all)\b", message)
+    if unmasked:
+        name = unmasked.group()
+        return f"{message} (removed since GPUs of 2017: write {name}_sync with a mask)"
+    if re.search(_HOST_NAME, message):
+        return f"{message} (is it host code? paste the kernels and what they call)"
     return message
 
 

@@ -46,6 +46,38 @@ struct thread_block {
 };
 SIM_INLINE thread_block this_thread_block() { return thread_block(); }
 
+// Every thread of the launch: numbered, but unable to wait for each other.
+#define SIM_GRID_WIDE __attribute__((error("grid-wide synchronisation")))
+struct grid_group {
+  SIM_GRID_WIDE static void sync();
+  SIM_GRID_WIDE static unsigned barrier_arrive();
+  SIM_GRID_WIDE static void barrier_wait(unsigned);
+  SIM_INLINE static bool is_valid() { return true; }
+  SIM_INLINE static unsigned long long block_rank() {
+    return blockIdx.x +
+           gridDim.x * (blockIdx.y + gridDim.y * (unsigned long long)blockIdx.z);
+  }
+  SIM_INLINE static unsigned long long num_blocks() {
+    return (unsigned long long)gridDim.x * gridDim.y * gridDim.z;
+  }
+  SIM_INLINE static unsigned long long thread_rank() {
+    return block_rank() * thread_block::size() + sim_linear();
+  }
+  SIM_INLINE static unsigned long long num_threads() {
+    return num_blocks() * thread_block::size();
+  }
+  SIM_INLINE static unsigned long long size() { return num_threads(); }
+  SIM_INLINE static dim3 group_dim() { return gridDim; }
+  SIM_INLINE static dim3 dim_blocks() { return gridDim; }
+  SIM_INLINE static dim3 block_index() { return blockIdx; }
+
+ private:
+  grid_group() = default;
+  friend grid_group this_grid();
+};
+SIM_INLINE grid_group this_grid() { return grid_group(); }
+SIM_GRID_WIDE void sync(const grid_group &);
+
 // Threads of one warp: `mask` names their lanes. A group that was split off
 // knows its number among its siblings, and how many they are.
 struct sim_lanes {

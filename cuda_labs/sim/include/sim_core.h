@@ -262,6 +262,11 @@ extern "C" __attribute__((visibility("default"))) int sim_typed() { return 1; }
   }                                                                    \
   }
 
+// Types of the host's side that NVRTC knows too: a structure may hold them.
+typedef struct CUevent_st *cudaEvent_t;
+typedef struct CUstream_st *cudaStream_t;
+typedef enum cudaError { cudaSuccess = 0 } cudaError_t;
+
 // Of C++'s library NVRTC has these two without a header.
 namespace std {
 template <class T>
