@@ -58,6 +58,38 @@ def test_host_types_in_a_structure() -> None:
     assert run(source + FILL, "fill", np.zeros(1, F)) == 7.0
 
 
+def test_mathematics_of_the_standard_library() -> None:
+    source = """
+#include <algorithm>
+#include <cmath>
+#include <limits>
+inline int rounds(int n) { return std::max(n, 2); }
+__global__ void all(double* x) {
+  typedef std::numeric_limits<float> real;
+  x[0] = std::max(2.5f, 1.0f);
+  x[1] = std::min(-3, 4);
+  x[2] = std::exp(1.0);
+  x[3] = std::abs(-2.5) + std::abs(-3);
+  x[4] = std::pow(2.0, 0.5);
+  x[5] = real::lowest();
+  x[6] = real::epsilon();
+  x[7] = real::infinity() > real::max();
+  x[8] = std::numeric_limits<short>::min();
+  x[9] = std::numeric_limits<unsigned>::max();
+  int a = 5, b = 6;
+  std::swap(a, b);
+  x[10] = 10 * a + b;
+  x[11] = (double)std::numeric_limits<long long>::max();
+  x[12] = std::clamp(9, 0, 4);
+}
+"""
+    limits = np.finfo(F)
+    expected = [2.5, -3, np.e, 5.5, np.sqrt(2), limits.min, limits.eps, 1, -(2**15)]
+    expected += [2**32 - 1, 65, float(2**63), 4]
+    got = run(source, "all", np.zeros(13))
+    np.testing.assert_allclose(got, expected, rtol=1e-15)
+
+
 def test_the_grid_as_a_group_numbers_its_threads() -> None:
     source = (
         GROUPS

@@ -20,6 +20,7 @@ _RARE = {
     "sim_round.h": r"_r[nzud]\b|2(?:hi|lo)int\b|\b__hiloint",
     "sim_traits.h": r"\bstd\s*::\s*(?:is_|enable_if|conditional|remove_|decay|declval"
     r"|void_t|true_|false_|integral_c|make_u?n?signed|numeric_l|u?int|size_t|ptrdiff)",
+    "sim_std.h": r"\bstd\s*::\s*(?!forward\b|move\b)",
     "sim_simd.h": r"\b__(?:v[a-z]|dp[24]a|fns|u?sad|u?r?hadd|u?mul64|funnelshift_.c)",
 }
 # Names that only host code uses, as compilers report them.
