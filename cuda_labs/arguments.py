@@ -184,7 +184,8 @@ def _extra(parameter: Parameter) -> str:
 
 def _check_value(where: str, parameter: Parameter, value: Any) -> None:
     if (isinstance(value, np.ndarray) and value.ndim > 0) or is_device_array(value):
-        raise TypeError(f"{where}: a value is needed, got an array")
+        hint = _hint(parameter)
+        raise TypeError(f"{where}: a value is needed, got an array; {hint}")
     if isinstance(value, (np.generic, np.ndarray)):
         _check_scalar(where, parameter, np.dtype(value.dtype))
         return
@@ -220,7 +221,17 @@ def _check_scalar(where: str, parameter: Parameter, dtype: np.dtype[Any]) -> Non
 
 
 def _hint(parameter: Parameter) -> str:
-    if parameter.base == "s" or parameter.lanes > 1:
+    if parameter.base == "s":
         return f"pass a NumPy scalar of {parameter.size} bytes"
+    if parameter.lanes > 1:
+        zeros = ", ".join("0" * parameter.lanes)
+        kind = {"c": "i1", "h": "f2", "B": "u2"}.get(
+            parameter.base, f"{parameter.base}{parameter.width}"
+        )
+        types = ",".join([kind] * parameter.lanes)
+        return (
+            f"pass a NumPy scalar of {parameter.size} bytes, "
+            f"such as np.array(({zeros}), '{types}')[()]"
+        )
     name = parameter.dtypes()[0].name.replace("bool", "bool_")
     return f"pass np.{name}(...)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -147,3 +149,14 @@ def test_tiles_of_several_warps_are_refused() -> None:
 def test_functions_of_a_warp_without_a_mask(call: str, instead: str) -> None:
     told = complaint(f"__global__ void fill(float* x) {{ {call} }}")
     assert f"write {instead}" in told
+
+
+def test_an_array_for_a_vector_is_told_what_to_be() -> None:
+    k = Kernel("__global__ void add(float3 v, float* x) { x[0] += v.x + v.z; }", "add")
+    x = np.zeros(1, F)
+    with pytest.raises(TypeError, match="such as") as caught:
+        k(1, 1, (np.ones(3, F), x))
+    asked = str(caught.value).partition("such as ")[2]
+    made: Callable[..., object] = eval  # the message is the code to write
+    k(1, 1, (made(asked.replace("0, 0, 0", "1, 2, 3"), {"np": np}), x))
+    assert x[0] == 4.0
