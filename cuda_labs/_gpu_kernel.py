@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cuda_labs import arguments, nvrtc
+from cuda_labs._nvcc import for_nvrtc
 from cuda_labs.arguments import Parameter
 from cuda_labs.errors import CompileError, CompilerMissing
 
@@ -118,7 +119,7 @@ def _function(
     if arch is None:
         folders = (f"-I{path}" for path in nvrtc.include_paths())
         module = cupy.RawModule(
-            code=source,
+            code=for_nvrtc(source),
             options=("-std=c++17", *folders, *options),
             name_expressions=[name],
         )

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from cuda_labs._headers import INSTALL, hint, include_paths
+from cuda_labs._nvcc import for_nvrtc
 from cuda_labs.errors import CompileError, CompilerMissing
 
 __all__ = [
@@ -111,7 +112,8 @@ def build(
     """Compile CUDA C for `arch`.
 
     Args:
-        source: CUDA C.
+        source: CUDA C. What nvcc adds to it of the host's headers (INFINITY, uint8_t,
+            std::max ...), and NVRTC does not, it is given.
         arch: a real architecture, "sm_80", "sm_90", "sm_90a", ...
         names: template instances to emit, such as "scale<float>".
         options: further flags.
@@ -127,7 +129,7 @@ def build(
     version()
     nvrtc = _load()
     code, program = nvrtc.nvrtcCreateProgram(
-        source.encode(), filename.encode(), 0, [], []
+        for_nvrtc(source, filename).encode(), filename.encode(), 0, [], []
     )
     _ok(nvrtc, code, "nvrtcCreateProgram", "")
     try:

@@ -135,8 +135,6 @@ def test_a_rejected_source_carries_the_log_with_its_line() -> None:
     with pytest.raises(nvrtc.CompileError, match=r"k\.cu\(2\).*missing") as caught:
         nvrtc.build(source, filename="k.cu")
     assert "missing" in caught.value.log
-    with pytest.raises(nvrtc.CompileError, match="INFINITY"):
-        nvrtc.build('extern "C" __global__ void f(float* x) { *x = INFINITY; }')
     with pytest.raises(ValueError, match="arch: such as"):
         nvrtc.build("", arch="compute_90")
 

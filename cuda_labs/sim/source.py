@@ -52,7 +52,7 @@ _REFUSED = (
 )
 CONSTRUCTS = tuple(construct for _, construct in _REFUSED)
 # Part of every translation unit, or empty: nothing is left to include.
-_BUILT_IN = frozenset(
+BUILT_IN = frozenset(
     shlex.split(
         "cuda_runtime.h cuda_runtime_api.h device_launch_parameters.h math.h cmath "
         "stdint.h cstdint stddef.h cstddef stdio.h cstdio assert.h cassert float.h "
@@ -64,7 +64,7 @@ _BUILT_IN = frozenset(
 _DIRECTIVE = r"^[ \t]*#(?:\\\n|[^\n])*\n"
 _ALIGNED = re.compile(r"(\b__shared__)(\s+)(\balignas\s*\((?:[^()]|\([^()]*\))*\))")
 BOUND_PREFIX = "sim_bound_of_"
-_RENAMED = {
+RENAMED = {
     "cuda/pipeline": "sim_pipeline.h",
     "type_traits": "sim_traits.h",
     "limits": "sim_traits.h",
@@ -143,9 +143,9 @@ def simulated_headers(source: str) -> list[str]:
     """Headers of the simulator that `source` includes, in its order."""
     found: dict[str, None] = {}
     for match in re.finditer(_INCLUDE_LINE, blank(source), re.M):
-        name = _header(source, match.start())
-        name = _RENAMED.get(name, name)
-        if name not in _BUILT_IN and (INCLUDE / name).is_file():
+        name = header_at(source, match.start())
+        name = RENAMED.get(name, name)
+        if name not in BUILT_IN and (INCLUDE / name).is_file():
             found[name] = None
     return list(found)
 
@@ -195,7 +195,8 @@ def _balanced(text: str, at: int, pair: str) -> str:
     return text[at + 1 :]
 
 
-def _header(source: str, at: int) -> str:
+def header_at(source: str, at: int) -> str:
+    """The name in the #include at `at`, or "" when a macro gives it."""
     match = re.match(r"\s*#\s*include\s*[<\"]([^>\"\n]+)[>\"]", source[at:])
     return match.group(1) if match else ""
 
@@ -206,12 +207,12 @@ def _includes(
     """What stands for each header that is not one of the simulator's own."""
     changes = []
     for match in re.finditer(_INCLUDE_LINE, bare, re.M):
-        name = _header(source, match.start())
-        if name in _RENAMED:
-            instead = f'#include "{_RENAMED[name]}"'
+        name = header_at(source, match.start())
+        if name in RENAMED:
+            instead = f'#include "{RENAMED[name]}"'
         elif (INCLUDE / name).is_file():
             continue
-        elif name in _BUILT_IN or needless(name, bare):
+        elif name in BUILT_IN or needless(name, bare):
             instead = ""
         elif _within(match.start(), perhaps):
             instead = deferred.mark_include(name)

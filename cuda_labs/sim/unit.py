@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from functools import lru_cache
 
 from cuda_labs.errors import CompileError, Unsupported
-from cuda_labs.sim.source import blank, simulated_headers
+from cuda_labs.sim.source import INCLUDE, blank, simulated_headers
 
 SOURCE_NAME = "kernel.cu"
 _TYPE_NAMES = shlex.split(
@@ -15,7 +16,7 @@ _TYPE_NAMES = shlex.split(
     "int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t"
 )
 # Headers that are read when a source may need them, and what tells that.
-_RARE = {
+RARE = {
     "sim_special.h": r"pi[f]?\s*\(|inv[f]?\s*\(|norm|rhypot|erfcx|rcbrt|exp10|fdivide",
     "sim_round.h": r"_r[nzud]\b|2(?:hi|lo)int\b|\b__hiloint",
     "sim_traits.h": r"\bstd\s*::\s*(?:is_|enable_if|conditional|remove_|decay|declval"
@@ -35,23 +36,6 @@ _FOLLOWS = r"declared void$|variable has incomplete type 'void'"
 _ASKED = re.compile(
     rf"^{re.escape(SOURCE_NAME)}:(\d+):.*(?:required from|requested here)", re.M
 )
-_INSTEAD = {
-    "INFINITY": "__int_as_float(0x7f800000)",
-    "NAN": "__int_as_float(0x7fffffff)",
-    "M_E": "2.7182818284590452",
-    "M_LOG2E": "1.4426950408889634",
-    "M_LOG10E": "0.43429448190325183",
-    "M_LN2": "0.69314718055994531",
-    "M_LN10": "2.3025850929940457",
-    "M_PI": "3.1415926535897932",
-    "M_PI_2": "1.5707963267948966",
-    "M_PI_4": "0.78539816339744831",
-    "M_1_PI": "0.31830988618379067",
-    "M_2_PI": "0.63661977236758134",
-    "M_2_SQRTPI": "1.1283791670955126",
-    "M_SQRT2": "1.4142135623730950",
-    "M_SQRT1_2": "0.70710678118654752",
-}
 
 
 def head(source: str, options: Sequence[str], *, rare: bool = False) -> str:
@@ -64,8 +48,8 @@ def head(source: str, options: Sequence[str], *, rare: bool = False) -> str:
     """
     own = taken_names(source)
     hidden = "".join(f"#define {name} sim_own_{name}\n" for name in own)
-    shown = "".join(f"#undef {name}\n" for name in own)
-    headers = [name for name, use in _RARE.items() if rare or re.search(use, source)]
+    shown = "".join(f"#undef {name}\n" for name in [*own, *taken_macros(source)])
+    headers = [name for name, use in RARE.items() if rare or re.search(use, source)]
     headers += simulated_headers(source)
     included = "".join(f"#include <{name}>\n" for name in headers)
     defined = "".join(_directive(option) for option in options)
@@ -81,6 +65,26 @@ def taken_names(source: str) -> list[str]:
         for name in _TYPE_NAMES
         if re.search(rf"\btypedef\b[^;{{}}]*\b{name}\s*;|\busing\s+{name}\s*=", bare)
     ]
+
+
+def taken_macros(source: str) -> list[str]:
+    """Macros of the host's headers whose names `source` gives to variables."""
+    bare = blank(source)
+    return [
+        name
+        for name in sorted(set(re.findall(r"\w+", bare)) & names_of_headers()[0])
+        if re.search(rf"\w\s+{name}\s*(?:=(?!=)|\{{|;|\[)", bare)
+        and not re.search(rf"\b(?:return|else|case)\s+{name}\b", bare)
+    ]
+
+
+@lru_cache(maxsize=1)
+def names_of_headers() -> tuple[frozenset[str], frozenset[str]]:
+    """Macros and types that sim_names.h defines."""
+    text = (INCLUDE / "sim_names.h").read_text("utf-8")
+    macros = re.findall(r"^#define (\w+)", text, re.M)
+    types = re.findall(r"^typedef [^;]*?(\w+);", text, re.M)
+    return frozenset(macros), frozenset(types)
 
 
 def _directive(option: str) -> str:
@@ -124,10 +128,7 @@ def first_error(log: str) -> str:
 
 
 def _hint(message: str) -> str:
-    """What to write in place of a name that neither compiler knows."""
-    for name, instead in _INSTEAD.items():
-        if re.search(rf"\b{name}\b", message):
-            return f"{message} (NVRTC does not know {name} either: write {instead})"
+    """A compiler's message, with what to do about it where that is known."""
     unmasked = re.search(r"\b__(?:shfl(?:_up|_down|_xor)?|ballot|any|all)\b", message)
     if unmasked:
         name = unmasked.group()

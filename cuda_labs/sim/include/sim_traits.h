@@ -171,6 +171,7 @@ using make_signed_t = typename make_signed<T>::type;
 
 template <class T>
 struct numeric_limits {
+  static_assert(is_integral_v<T>, "numeric_limits of this type are not simulated");
   static constexpr bool is_specialized = is_integral_v<T>, is_integer = is_specialized;
   static constexpr bool is_signed = std::is_signed_v<T>, has_infinity = false;
   static constexpr int digits = int(sizeof(T)) * 8 - is_signed;
