@@ -109,8 +109,10 @@ def truths() -> dict[str, float]:
             found[f"{name}_MIN"] = np.iinfo(kind).min
     for name, real in (("FLT", np.float32), ("DBL", np.float64)):
         info = np.finfo(real)
-        found[f"{name}_MAX"], found[f"{name}_MIN"] = info.max, info.smallest_normal
-        found[f"{name}_EPSILON"], found[f"{name}_DIG"] = info.eps, info.precision
+        found[f"{name}_MAX"] = float(info.max)
+        found[f"{name}_MIN"] = float(info.smallest_normal)
+        found[f"{name}_EPSILON"] = float(info.eps)
+        found[f"{name}_DIG"] = info.precision
         found[f"{name}_MANT_DIG"] = info.nmant + 1
     found |= {
         "M_E": math.e, "M_LOG2E": math.log2(math.e), "M_LOG10E": math.log10(math.e),
