@@ -52,7 +52,6 @@ class Kernel:
         options: "-DNAME=VALUE" and "-UNAME" for the preprocessor.
         arch: the one architecture that a source for GPUs alone is written for, such
             as "sm_90a" for wgmma; by default the GPU's own.
-
         workers: processes among which the simulator divides the blocks of a
             call, where nothing in the source lets blocks communicate (atomics,
             volatile, fences, variables, printf). The results do not depend on

@@ -101,7 +101,7 @@ def reflow(
 
 
 def transport_cost(x0: State, eps: State) -> Numbers:
-    """|x0_b − eps_b|² of each pair, summed over S; (B,). Its mean is the cost."""
+    """For each pair |x0_b − eps_b|², summed over S; (B,). Its mean is the cost."""
     x0, eps = _batches(x0, eps)
     return (x0 - eps).square().reshape(len(x0), -1).sum(1)
 

@@ -130,10 +130,10 @@ def sliced_w2(
 def frechet_distance(x: Tensor, y: Tensor) -> float:
     """Squared Fréchet distance of the two samples' Gaussian fits.
 
-    |μ_x − μ_y|² + tr(C_x + C_y − 2 (C_x^½ C_y C_x^½)^½) with sample means and sample
-    covariances (divisor n − 1), in the units of x squared. It sees two moments and no
-    more, and it is biased upwards by an amount that shrinks like 1/n: compare only
-    values from samples of one size. Roots by ``torch.linalg.eigh``; singular
+    It is |μ_x − μ_y|² + tr(C_x + C_y − 2 (C_x^½ C_y C_x^½)^½) with sample means and
+    sample covariances (divisor n − 1), in the units of x squared. It sees two moments
+    and no more, and it is biased upwards by an amount that shrinks like 1/n: compare
+    only values from samples of one size. Roots by ``torch.linalg.eigh``; singular
     covariances are fine.
 
     Raises as ``energy_distance``. Sources: Dowson and Landau (1982);

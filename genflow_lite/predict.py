@@ -174,11 +174,9 @@ def as_denoiser(
     precondition: None, or "edm": the network F of Karras et al. (2022, table 1) in
         D = c_skip x̃ + c_out F(c_in x̃, c_noise) with x̃ = x/α and noise level σ/α.
         With s² = α² σ_d² + σ², the variance of x_t for data of variance σ_d², this is
-
-            D = (α σ_d²/s²) x + (σ σ_d/s) F(x/s, ¼ log(σ/α)),
-
-        finite at α = 0 and at σ = 0. The log is −λ/8 of a log-SNR λ clamped to ±20.
-        `predicts` must be "x0" then, because D is formed before any conversion.
+        D = (α σ_d²/s²) x + (σ σ_d/s) F(x/s, ¼ log(σ/α)), finite at α = 0 and at
+        σ = 0. The log is −λ/8 of a log-SNR λ clamped to ±20. `predicts` must
+        be "x0" then, because D is formed before any conversion.
     sigma_data: σ_d, the data's standard deviation, in the units of x.
 
     Returns a callable with the attribute `path`. Gradients pass through it. Raises

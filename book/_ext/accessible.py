@@ -1,4 +1,4 @@
-"""Repairs to generated HTML: what a screen reader stumbles over, and dead links."""
+"""Repairs to generated HTML: what an eye or a screen reader stumbles over."""
 
 from __future__ import annotations
 
@@ -21,6 +21,19 @@ SIGNATURE = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*?</dd>\n)+)</dl>\
 # module and misses what is documented under the package's own name.
 BACK = re.compile(r'<a class="viewcode-back"[^>]*>.*?</a>')
 
+# A line may break between a formula and a mark that belongs to it: not here.
+GLUED = re.compile(
+    r"((?<!\w)[(\[“‘]*)(<span class=\"math notranslate nohighlight\">[^<]*</span>)"
+    r"([.,;:!?)\]”’…]*)"
+)
+
+
+def glue(match: re.Match[str]) -> str:
+    """An inline formula with the marks beside it."""
+    whole = match.group(0)
+    marked = match.group(1) or match.group(3)
+    return f'<span class="glued">{whole}</span>' if marked else whole
+
 
 def unlist(match: re.Match[str]) -> str:
     """The parameters of a long signature, one on each line."""
@@ -40,6 +53,7 @@ def repair(
     if body:
         for wrong, right in REPAIRS.items():
             body = body.replace(wrong, right)
+        body = GLUED.sub(glue, body)
         context["body"] = BACK.sub("", SIGNATURE.sub(unlist, body))
 
 

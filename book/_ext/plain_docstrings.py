@@ -5,7 +5,7 @@ hold `(B, *S)` and `|x|` without escapes, equations on lines of their own, and t
 drawn with spaces. Before Sphinx reads one, this extension
 
 * keeps ``literal`` and `literal` text, and escapes every other special character;
-* sets short indices as such, x_t and w_{k+1} with a subscript;
+* sets short indices as such, x_t and w_{k+1} with a subscript, and *A Title* as one;
 * turns indented blocks, tables and lines that are equations into literal blocks;
 * turns "name: what it is" with a hanging indent into an item of a list, and so the
   arguments under "Args:".
@@ -26,6 +26,8 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 LITERAL = re.compile(r"``(.+?)``|:\w+:`~?(.+?)`|`(.+?)`")
+TITLE = re.compile(r"\\\*([A-Z][A-Za-z -]*[a-z])\\\*(?!\w)")  # once escaped
+FACTORY = re.compile(r"~[\w.]+\.(\w+)| = <factory>")
 SPECIAL = re.compile(r"([\\*|_`])")
 # A letter, perhaps with d before or a dot over it, an underscore, a short index.
 INDEX = re.compile(
@@ -51,7 +53,7 @@ def escape(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    return INDEX.sub(_index, SPECIAL.sub(r"\\\1", text))
+    return TITLE.sub(r"*\1*", INDEX.sub(_index, SPECIAL.sub(r"\\\1", text)))
 
 
 def _index(match: re.Match[str]) -> str:
@@ -151,6 +153,21 @@ def process(
     lines[:] = convert(lines)
 
 
+def plain_signature(
+    app: Sphinx,
+    what: str,
+    name: str,
+    obj: Any,
+    options: Any,
+    signature: str | None,
+    returned: str | None,
+) -> tuple[str | None, str | None]:
+    """Types by their last name, and no default that is made anew each time."""
+    if signature:
+        signature = FACTORY.sub(lambda match: match[1] or "", signature)
+    return signature, returned
+
+
 def plain_type(
     app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, text: nodes.Node
 ) -> nodes.Node | None:
@@ -166,5 +183,6 @@ def plain_type(
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.connect("autodoc-process-docstring", process)
+    app.connect("autodoc-process-signature", plain_signature)
     app.connect("missing-reference", plain_type)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
