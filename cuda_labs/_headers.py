@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import re
 import shutil
@@ -23,7 +24,7 @@ def include_paths() -> list[Path]:
 
     The toolkit is that of CUDA_PATH or CUDA_HOME. The wheels come in parts: where one
     is still missing, the toolkit whose nvcc is on the PATH, and then the one in its
-    usual place, is asked as well.
+    usual place, is asked as well. Last comes what CuPy brings, where it is installed.
     """
     found: list[Path] = []
     try:
@@ -42,6 +43,10 @@ def include_paths() -> list[Path]:
         if all(any((path / name).is_file() for path in found) for name in HEADERS):
             break
         found += _folders(toolkit / "include")
+    # For the headers of its own that CuPy lets kernels include.
+    cupy = importlib.util.find_spec("cupy")
+    for folder in (cupy.submodule_search_locations or ()) if cupy else ():
+        found += _folders(Path(folder) / "_core" / "include")
     return list(dict.fromkeys(found))
 
 

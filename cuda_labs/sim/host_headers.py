@@ -27,6 +27,8 @@ _USE = (
     (r"cuda_fp4\.h(?:pp)?", r"\b__nv_fp4"),
     (r"cub/.*", r"\bcub\b"),
     (r"thrust/.*", r"\bthrust\b"),
+    (r"cupy/carray\.cuh", r"\bC(?:Array|Indexer)\b"),
+    (r"cupy/atomics\.cuh", r"\batomic(?:Add|Max|Min)\b"),
     (r"curand\w*\.h", r"\bcurand"),
     (r"cublas\w*\.h", r"\bcublas|\bCUBLAS_"),
     (r"cu(?:dnn|sparse|solver|fft)\w*\.h", r"\bcu(?:dnn|sparse|solver|fft)[A-Z_]"),

@@ -66,6 +66,7 @@ _ALIGNED = re.compile(r"(\b__shared__)(\s+)(\balignas\s*\((?:[^()]|\([^()]*\))*\
 BOUND_PREFIX = "sim_bound_of_"
 RENAMED = {
     "cuda/pipeline": "sim_pipeline.h",
+    "thrust/complex.h": "sim_complex.h",
     "type_traits": "sim_traits.h",
     "limits": "sim_traits.h",
     "cuda/std/type_traits": "sim_traits.h",

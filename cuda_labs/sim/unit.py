@@ -33,6 +33,10 @@ _HOST_NAME = (
 _LACKING = re.compile(r"attribute error: (.*)|'error' attribute: (.*)")
 # What is said first of a function whose parameters hold the actual error.
 _FOLLOWS = r"declared void$|variable has incomplete type 'void'"
+_UNCLOSED = re.compile(
+    rf"^{re.escape(SOURCE_NAME)}:(\d+):.*note: to match this .(.)", re.M
+)
+_AFTER_UNCLOSED = r"expected unqualified-id|function.definition is not allowed"
 _ASKED = re.compile(
     rf"^{re.escape(SOURCE_NAME)}:(\d+):.*(?:required from|requested here)", re.M
 )
@@ -111,12 +115,19 @@ def first_error(log: str) -> str:
         del found[0]
     for line in found:
         place, _, message = line.partition("error:")
+        unclosed = _UNCLOSED.search(log)
         if place.startswith(SOURCE_NAME):
-            return f"line {place.split(':')[1]}: {_hint(message.strip())}"
+            said = _hint(message.strip())
+            if unclosed and re.search(_AFTER_UNCLOSED, message):
+                line_there, brace = unclosed.groups()
+                said += f" (is the {brace} of line {line_there} closed?)"
+            return f"line {place.split(':')[1]}: {said}"
         if "reference" in message and "pointer" in message:
             return "a parameter of the kernel is a reference"
         if "'sim_entry" in message or "‘sim_entry" in message:
             return "the kernel is no __global__ function that returns void"
+        if unclosed:  # the source ends before it does
+            return f"line {unclosed.group(1)}: this {unclosed.group(2)} is never closed"
         if place.startswith("entry") or "unable to deduce" in message:
             return f"no such kernel, or more than one: {message.strip()}"
         asked = _ASKED.search(log)
