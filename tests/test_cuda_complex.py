@@ -171,6 +171,37 @@ def test_a_whole_number_beside_one_is_an_error_as_on_a_gpu() -> None:
         Kernel(source, "f")(1, 1, (np.zeros(1, np.complex64),))
 
 
+def test_a_source_may_add_to_std_what_nvrtc_lacks() -> None:
+    source = """#include <cupy/complex.cuh>
+    #include <cupy/cuda_workaround.h>
+    namespace std {
+    template <class A, class B> inline constexpr bool is_same_v = is_same<A, B>::value;
+    template <bool B> using chosen_t = typename enable_if<B, int>::type;
+    template <class T> struct is_void { static constexpr int value = 5; };
+    }
+    template <class T> __global__ void f(T* x) {
+      std::chosen_t<true> n = std::is_void<T>::value;
+      if constexpr (std::is_same_v<T, thrust::complex<float>>) x[0] = conj(x[0]);
+      else x[0] = n;
+    }"""
+    z, x = points(np.complex64, 8)[:1], np.zeros(1, np.float32)
+    w = z.copy()
+    Kernel(source, "f<complex<float>>")(1, 1, (w,))
+    Kernel(source, "f<float>")(1, 1, (x,))
+    assert w[0] == np.conj(z[0])
+    assert x[0] == 5
+
+
+def test_an_unused_header_of_pycudas_may_stand() -> None:
+    line = "#include <pycuda-complex.hpp>\n"
+    text = 'extern "C" __global__ void f(float* x) { x[0] = 1; }'
+    x = np.zeros(1, np.float32)
+    Kernel(line + text, "f")(1, 1, (x,))
+    assert x[0] == 1
+    with pytest.raises(Unsupported, match=r"line 1: .*pycuda-complex"):
+        Kernel(line + text + "\ntypedef pycuda::complex<float> C;", "f")(1, 1, (x,))
+
+
 def test_cupys_own_arrays_are_refused() -> None:
     source = "#include <cupy/carray.cuh>\n__global__ void f(CArray<float, 1> a) {}"
     with pytest.raises(Unsupported, match=r"line 1: .*#include <cupy/carray.cuh>"):

@@ -27,6 +27,7 @@ _USE = (
     (r"cuda_fp4\.h(?:pp)?", r"\b__nv_fp4"),
     (r"cub/.*", r"\bcub\b"),
     (r"thrust/.*", r"\bthrust\b"),
+    (r"pycuda-complex\.hpp", r"\bpycuda\b"),
     (r"cupy/carray\.cuh", r"\bC(?:Array|Indexer)\b"),
     (r"cupy/atomics\.cuh", r"\batomic(?:Add|Max|Min)\b"),
     (r"curand\w*\.h", r"\bcurand"),
