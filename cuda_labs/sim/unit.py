@@ -83,7 +83,9 @@ def taken_traits(source: str) -> list[str]:
     bare = blank(source)
     added: set[str] = set()
     for match in re.finditer(r"\bnamespace\s+std\s*(?=\{)", bare):
-        inside = balanced(bare, match.end(), "{}")
+        inside, held = balanced(bare, match.end(), "{}"), 1
+        while held:  # what has braces of its own adds but its name
+            inside, held = re.subn(r"\{[^{}]+\}", "{}", inside)
         added |= {name for names in _ADDED.findall(inside) for name in names if name}
     return sorted(added)
 
