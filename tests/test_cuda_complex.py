@@ -177,7 +177,10 @@ def test_a_source_may_add_to_std_what_nvrtc_lacks() -> None:
     namespace std {
     template <class A, class B> inline constexpr bool is_same_v = is_same<A, B>::value;
     template <bool B> using chosen_t = typename enable_if<B, int>::type;
-    template <class T> struct is_void { static constexpr int value = 5; };
+    template <class T> struct is_void {
+      static __device__ int twice(int v) { return 2 * v; }
+      static constexpr int value = 5;
+    };
     }
     template <class T> __global__ void f(T* x) {
       std::chosen_t<true> n = std::is_void<T>::value;

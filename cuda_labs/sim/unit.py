@@ -24,10 +24,10 @@ RARE = {
     "sim_std.h": r"\bstd\s*::\s*(?!forward\b|move\b)",
     "sim_simd.h": r"\b__(?:v[a-z]|dp[24]a|fns|u?sad|u?r?hadd|u?mul64|funnelshift_.c)",
 }
-# A new type or constant; not one more case of a template.
+# A new type or constant, [] for what its braces hold; not a template's further case.
 _ADDED = re.compile(
-    r"\b(?:struct|class)\s+(\w+)\s*[{:]|\busing\s+(\w+)\s*="
-    r"|\bconstexpr\s+[\w:]+\s+(\w+)\s*[={]"
+    r"\b(?:struct|class)\s+(\w+)\s*[\[:]|\busing\s+(\w+)\s*="
+    r"|\bconstexpr\s+[\w:]+\s+(\w+)\s*[=\[]"
 )
 # Names that only host code uses, as compilers report them.
 _HOST_NAME = (
@@ -85,7 +85,7 @@ def taken_traits(source: str) -> list[str]:
     for match in re.finditer(r"\bnamespace\s+std\s*(?=\{)", bare):
         inside, held = balanced(bare, match.end(), "{}"), 1
         while held:  # what has braces of its own adds but its name
-            inside, held = re.subn(r"\{[^{}]+\}", "{}", inside)
+            inside, held = re.subn(r"\{[^{}]*\}", "[]", inside)
         added |= {name for names in _ADDED.findall(inside) for name in names if name}
     return sorted(added)
 
