@@ -43,11 +43,7 @@ def include_paths() -> list[Path]:
         if all(any((path / name).is_file() for path in found) for name in HEADERS):
             break
         found += _folders(toolkit / "include")
-    # For the headers of its own that CuPy lets kernels include.
-    cupy = importlib.util.find_spec("cupy")
-    for folder in (cupy.submodule_search_locations or ()) if cupy else ():
-        found += _folders(Path(folder) / "_core" / "include")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found + _of_cupy()))
 
 
 def hint(log: str) -> str:
@@ -55,6 +51,16 @@ def hint(log: str) -> str:
     if not _MISSING.search(log):
         return ""
     return f"\nNVIDIA's headers come with: {INSTALL}"
+
+
+def _of_cupy() -> list[Path]:
+    """The folder of the headers of its own that CuPy lets kernels include."""
+    try:
+        spec = importlib.util.find_spec("cupy")
+    except ValueError:  # a module that was made by hand
+        return []
+    roots = (spec.submodule_search_locations or ()) if spec else ()
+    return [path for root in roots for path in _folders(Path(root, "_core", "include"))]
 
 
 def _folders(include: Path) -> list[Path]:

@@ -15,11 +15,11 @@ FLAVOURS = pytest.mark.parametrize("checked", [True, False])
 TYPES = pytest.mark.parametrize(
     ("name", "dtype"), [("float", np.complex64), ("double", np.complex128)]
 )
-rng = np.random.default_rng(41)
 
 
-def points(dtype: Any, n: int = 400) -> Any:
+def points(dtype: Any, n: int = 400, seed: int = 41) -> Any:
     """Points of the plane, near to 0 and far from it, and some on the axes."""
+    rng = np.random.default_rng(seed)
     size = 10.0 ** rng.uniform(-2, 0.7, n)
     z = size * np.exp(1j * rng.uniform(-np.pi, np.pi, n))
     z[:4] = [0.5, -0.25, 0.75j, 2.5]
@@ -58,7 +58,7 @@ def test_functions_are_right_over_the_plane(
     # Near a branch cut either side is right.
     cut = np.abs(np.abs(w.imag - want.imag) - 2 * np.pi) < 1e-3
     want.imag[cut] = w.imag[cut]
-    assert np.max(np.abs(w - want) / (np.abs(want) + 0.05)) < 300 * eps
+    assert np.max(np.abs(w - want) / (np.abs(want) + 0.05)) < 30 * eps
 
 
 ARITHMETIC = """
@@ -88,7 +88,7 @@ __global__ void all(const complex<T>* x, const complex<T>* y, complex<T>* w, T* 
 @FLAVOURS
 @TYPES
 def test_arithmetic_is_numpys(name: str, dtype: Any, checked: bool) -> None:
-    x, y = points(dtype, 64), points(dtype, 64)
+    x, y = points(dtype, 64), points(dtype, 64, 42)
     w, r = np.zeros(64, dtype), np.zeros((64, 8), x.real.dtype)
     shift = dtype(0.5 - 2j)
     k = Kernel(ARITHMETIC, f"all<{name}>", checked=checked)
@@ -227,7 +227,7 @@ extern "C" __global__ void f(const cuFloatComplex* x, const cuFloatComplex* y,
 
 @FLAVOURS
 def test_pairs_with_functions_on_them(checked: bool) -> None:
-    x, y = points(np.complex64, 64), points(np.complex64, 64)
+    x, y = points(np.complex64, 64), points(np.complex64, 64, 42)
     w, v = np.zeros_like(x), np.zeros(64, np.complex128)
     Kernel(PAIRS, "f", checked=checked)(1, 64, (x, y, w, v))
     a, b = x.astype(np.complex128), y.astype(np.complex128)

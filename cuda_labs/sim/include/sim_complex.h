@@ -205,8 +205,8 @@ SIM_OF complex<T> acosh(const complex<T> &z) {
   return complex<T>(asinh((conj(a) * b).re), 2 * atan2(a.im, b.re));
 }
 SIM_OF complex<T> atanh(const complex<T> &z) {
-  T x = z.re, y = z.im, far = (1 - x) * (1 - x) + y * y;
-  return complex<T>(log1p(4 * x / far) / 4,
+  T x = fabs(z.re), y = z.im, far = (1 - x) * (1 - x) + y * y;
+  return complex<T>(copysign(log1p(4 * x / far) / 4, z.re),
                     atan2(2 * y, (1 - x) * (1 + x) - y * y) / 2);
 }
 SIM_OF complex<T> atan(const complex<T> &z) {
