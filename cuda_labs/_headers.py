@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import re
 import shutil
@@ -23,7 +24,7 @@ def include_paths() -> list[Path]:
 
     The toolkit is that of CUDA_PATH or CUDA_HOME. The wheels come in parts: where one
     is still missing, the toolkit whose nvcc is on the PATH, and then the one in its
-    usual place, is asked as well.
+    usual place, is asked as well. Last comes what CuPy brings, where it is installed.
     """
     found: list[Path] = []
     try:
@@ -42,7 +43,7 @@ def include_paths() -> list[Path]:
         if all(any((path / name).is_file() for path in found) for name in HEADERS):
             break
         found += _folders(toolkit / "include")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found + _of_cupy()))
 
 
 def hint(log: str) -> str:
@@ -50,6 +51,16 @@ def hint(log: str) -> str:
     if not _MISSING.search(log):
         return ""
     return f"\nNVIDIA's headers come with: {INSTALL}"
+
+
+def _of_cupy() -> list[Path]:
+    """The folder of the headers of its own that CuPy lets kernels include."""
+    try:
+        spec = importlib.util.find_spec("cupy")
+    except ValueError:  # a module that was made by hand
+        return []
+    roots = (spec.submodule_search_locations or ()) if spec else ()
+    return [path for root in roots for path in _folders(Path(root, "_core", "include"))]
 
 
 def _folders(include: Path) -> list[Path]:

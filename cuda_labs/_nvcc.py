@@ -78,13 +78,16 @@ def for_nvrtc(source: str, filename: str = "kernel.cu") -> str:
     traits = bool(re.search(RARE["sim_traits.h"], rest))
     for match in reversed(list(_INCLUDE_LINE.finditer(bare))):
         name = header_at(source, match.start())
+        instead = ""
         if name == "cub/cub.cuh":  # it holds host code
             cub |= not needless(name, bare)
+        elif name == "thrust/complex.h" and not needless(name, bare):
+            instead = "#include <cupy/complex/complex.h>"  # Thrust's, without the host
         elif RENAMED.get(name) == "sim_traits.h":
             traits = True
         elif name in _NVRTC_HAS or not (name in BUILT_IN or needless(name, bare)):
             continue
-        text = text[: match.start()] + text[match.end() :]
+        text = text[: match.start()] + instead + text[match.end() :]
     before = _TRAITS * traits + _CUB * cub
     if re.search(r"\bstd\s*::\s*(max|min|clamp|swap)\b", rest):
         before += f"namespace std {{{_ALGORITHM}}}\n"

@@ -338,6 +338,23 @@ def test_compiler_errors_carry_the_line_and_the_log() -> None:
     assert "kernel.cu:4" in caught.value.log
 
 
+UNCLOSED = [
+    ("__global__ void f(int* x) {\n  if (x[0]) {\n    x[0] = 1;\n}\n", 1),
+    ("namespace n {\n__global__ void f(int* x) {\n  x[0] = 1;\n}\n", 1),
+    ("\n__device__ int g(int v) {\n  return v;\n\n", 2),
+]
+
+
+@pytest.mark.parametrize(("text", "line"), UNCLOSED)
+def test_a_brace_that_is_never_closed_is_named(text, line) -> None:
+    if "f(" not in text:
+        text += 'extern "C" __global__ void f(int* x) {\n  x[0] = g(1);\n}\n'
+    name = "n::f" if "namespace" in text else "f"
+    with pytest.raises(CompileError, match=r"is never closed|closed\?") as caught:
+        Kernel(text, name)(1, 1, (np.zeros(1, np.int32),))
+    assert re.search(rf"line {line}(?: closed|:)", str(caught.value))
+
+
 def test_rewriting_keeps_lines() -> None:
     text = """
 extern __shared__ __align__(16)

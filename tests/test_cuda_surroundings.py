@@ -52,6 +52,9 @@ int main(void) {
     assert hint in complaint(FILL + "void h(float* x) { cudaFree(x); }")
     assert hint in complaint("#include <vector>\nvoid h(std::vector<int> x);" + FILL)
     assert hint in complaint("void h(cudaDeviceProp p);" + FILL)
+    assert hint in complaint('void h() { fprintf(stderr, "no"); }' + FILL)
+    assert hint in complaint("void h() { FILE* at; }" + FILL)
+    assert hint in complaint("void h() { thrust::sort(); }" + FILL)
 
 
 def test_host_types_in_a_structure() -> None:

@@ -21,7 +21,8 @@ CHOSEN = {
     "test_cuda_forms_others.py": "only_ever or by_hand or (profile_is and pointers)",
     "test_cuda_count_oracle.py": "not plain",
     "test_cuda_pasted.py": "",
-    "test_cuda_errors.py": "recursion or silent or over_an_end",
+    "test_cuda_complex.py": "arithmetic or moved or pairs or (over and tan)",
+    "test_cuda_errors.py": "recursion or silent or over_an_end or never_closed",
 }
 
 

@@ -178,8 +178,8 @@ def host() -> Path:
 @lru_cache(maxsize=2)
 def _header_digest(folder: Path) -> bytes:
     """Digest of the files that a compilation in `folder` may read."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in {".h", ".cpp"}):
+    digest, kinds = hashlib.sha256(), {".h", ".cuh", ".cpp"}
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in kinds):
         name = path.relative_to(folder).as_posix()
         digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.digest()

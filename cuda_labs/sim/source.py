@@ -66,6 +66,7 @@ _ALIGNED = re.compile(r"(\b__shared__)(\s+)(\balignas\s*\((?:[^()]|\([^()]*\))*\
 BOUND_PREFIX = "sim_bound_of_"
 RENAMED = {
     "cuda/pipeline": "sim_pipeline.h",
+    "thrust/complex.h": "sim_complex.h",
     "type_traits": "sim_traits.h",
     "limits": "sim_traits.h",
     "cuda/std/type_traits": "sim_traits.h",
@@ -169,12 +170,12 @@ def launch_bound(text: str, name: str) -> tuple[str, str]:
         bound = re.search(r"\b__launch_bounds__\s*\(", declared)
         if bound is None or "__global__" not in declared:
             continue
-        inside = _balanced(declared, bound.end() - 1, "()")
+        inside = balanced(declared, bound.end() - 1, "()")
         made = f"{BOUND_PREFIX}{last}"
         place = f"{scope}::{made}" if scope else made
         header = re.match(r"\s*template\s*<", declared)
         if header:
-            listed = _balanced(declared, header.end() - 1, "<>")
+            listed = balanced(declared, header.end() - 1, "<>")
             new = f"template <{listed}> char (&{made}())[SIM_FIRST({inside})]; "
             found = f"sizeof({place}{arguments}())"
         else:
@@ -185,7 +186,7 @@ def launch_bound(text: str, name: str) -> tuple[str, str]:
     return text, "0"
 
 
-def _balanced(text: str, at: int, pair: str) -> str:
+def balanced(text: str, at: int, pair: str) -> str:
     """What the bracket at `at` holds."""
     depth = 0
     for i in range(at, len(text)):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from cuda_labs.errors import CompileError, Unsupported
-from cuda_labs.sim.source import INCLUDE, blank, simulated_headers
+from cuda_labs.sim.source import INCLUDE, balanced, blank, simulated_headers
 
 SOURCE_NAME = "kernel.cu"
 _TYPE_NAMES = shlex.split(
@@ -24,15 +24,26 @@ RARE = {
     "sim_std.h": r"\bstd\s*::\s*(?!forward\b|move\b)",
     "sim_simd.h": r"\b__(?:v[a-z]|dp[24]a|fns|u?sad|u?r?hadd|u?mul64|funnelshift_.c)",
 }
+# A new type or constant, [] for what its braces hold; not a template's further case.
+_ADDED = re.compile(
+    r"\b(?:struct|class)\s+(\w+)\s*[\[:]|\busing\s+(\w+)\s*="
+    r"|\bconstexpr\s+[\w:]+\s+(\w+)\s*[=\[]"
+)
 # Names that only host code uses, as compilers report them.
 _HOST_NAME = (
     r"\bcuda[A-Z]\w*\b.*declared|(?:undeclared identifier|unknown type).*\bcuda[A-Z]"
     r"|not a member of .std\b|in namespace .std\b"
+    r"|[‘'](?:FILE|std(?:in|out|err)|f(?:open|close|printf)|exit|ato[fi]|s?rand|getenv"
+    r"|perror|time(?:val)?|gettimeofday|thrust)[’']"
 )
 # What compilers say of a call that there is nothing for.
 _LACKING = re.compile(r"attribute error: (.*)|'error' attribute: (.*)")
 # What is said first of a function whose parameters hold the actual error.
 _FOLLOWS = r"declared void$|variable has incomplete type 'void'"
+_UNCLOSED = re.compile(
+    rf"^{re.escape(SOURCE_NAME)}:(\d+):.*note: to match this .(.)", re.M
+)
+_AFTER_UNCLOSED = r"expected unqualified-id|function.definition is not allowed"
 _ASKED = re.compile(
     rf"^{re.escape(SOURCE_NAME)}:(\d+):.*(?:required from|requested here)", re.M
 )
@@ -46,7 +57,7 @@ def head(source: str, options: Sequence[str], *, rare: bool = False) -> str:
     Headers that `source` includes come here too, so that no macro of the source
     or the options changes what they say.
     """
-    own = taken_names(source)
+    own = [*taken_names(source), *taken_traits(source)]
     hidden = "".join(f"#define {name} sim_own_{name}\n" for name in own)
     shown = "".join(f"#undef {name}\n" for name in [*own, *taken_macros(source)])
     headers = [name for name, use in RARE.items() if rare or re.search(use, source)]
@@ -65,6 +76,18 @@ def taken_names(source: str) -> list[str]:
         for name in _TYPE_NAMES
         if re.search(rf"\btypedef\b[^;{{}}]*\b{name}\s*;|\busing\s+{name}\s*=", bare)
     ]
+
+
+def taken_traits(source: str) -> list[str]:
+    """Types and constants that `source` adds to std, as it must for NVRTC."""
+    bare = blank(source)
+    added: set[str] = set()
+    for match in re.finditer(r"\bnamespace\s+std\s*(?=\{)", bare):
+        inside, held = balanced(bare, match.end(), "{}"), 1
+        while held:  # what has braces of its own adds but its name
+            inside, held = re.subn(r"\{[^{}]*\}", "[]", inside)
+        added |= {name for names in _ADDED.findall(inside) for name in names if name}
+    return sorted(added)
 
 
 def taken_macros(source: str) -> list[str]:
@@ -111,12 +134,19 @@ def first_error(log: str) -> str:
         del found[0]
     for line in found:
         place, _, message = line.partition("error:")
+        unclosed = _UNCLOSED.search(log)
         if place.startswith(SOURCE_NAME):
-            return f"line {place.split(':')[1]}: {_hint(message.strip())}"
+            said = _hint(message.strip())
+            if unclosed and re.search(_AFTER_UNCLOSED, message):
+                line_there, brace = unclosed.groups()
+                said += f" (is the {brace} of line {line_there} closed?)"
+            return f"line {place.split(':')[1]}: {said}"
         if "reference" in message and "pointer" in message:
             return "a parameter of the kernel is a reference"
         if "'sim_entry" in message or "‘sim_entry" in message:
             return "the kernel is no __global__ function that returns void"
+        if unclosed:  # the source ends before it does
+            return f"line {unclosed.group(1)}: this {unclosed.group(2)} is never closed"
         if place.startswith("entry") or "unable to deduce" in message:
             return f"no such kernel, or more than one: {message.strip()}"
         asked = _ASKED.search(log)

@@ -1,0 +1,3 @@
+// CuPy's header of this name brings type traits and limits.
+#pragma once
+#include "../sim_traits.h"
