@@ -76,7 +76,8 @@ def meant(work: Work) -> list[str]:
     keys, n = [], len(work.names)
     for key, entry in ENTRIES.items():
         authors = tuple(map(surname, entry.persons["author"]))
-        fits = authors[:n] == work.names and field(entry, "year") == work.year
+        year = field(entry, "year").rstrip("abcde")  # of two works of one year
+        fits = authors[:n] == work.names and year == work.year
         if fits and (len(authors) > max(n, 2) if work.more else len(authors) == n):
             keys.append(key)
     if len(keys) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import shutil
 import types
 from pathlib import Path
@@ -23,7 +24,7 @@ def toolkit(root: Path, *names: str) -> Path:
 
 @pytest.fixture
 def nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A machine without wheels, toolkit or nvcc."""
+    """A machine without wheels, toolkit, nvcc or CuPy."""
     real = importlib.import_module
     empty = types.SimpleNamespace(__path__=[])
 
@@ -36,6 +37,7 @@ def nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for variable in ("CUDA_PATH", "CUDA_HOME"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(empty, "__path__", [str(tmp_path / "wheels")])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     return tmp_path
 
 
@@ -71,6 +73,17 @@ def test_wheels_that_lack_a_part_are_completed_by_a_toolkit(
     # Wheels that have it all are not mixed with another version.
     toolkit(nothing / "wheels" / "cu13", "crt/mma.h")
     assert nvrtc.include_paths() == own
+
+
+def test_cupys_own_headers_come_last(
+    nothing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = toolkit(nothing / "cupy" / "_core", "cupy/complex.cuh") / "include"
+    spec = types.SimpleNamespace(submodule_search_locations=[str(nothing / "cupy")])
+    monkeypatch.setattr(importlib.util, "find_spec", {"cupy": spec}.get)
+    assert nvrtc.include_paths() == [own]
+    usual = toolkit(nothing / "usual", "cuda_fp16.h") / "include"
+    assert nvrtc.include_paths() == [usual, own]
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,9 @@ GLUED = re.compile(
     r"([.,;:!?)\]”’…]*)"
 )
 
+# The link of a solution begins with the space before it.
+LINK_SPACE = re.compile(r"(Solution to)(<a [^>]*>) ")
+
 
 def glue(match: re.Match[str]) -> str:
     """An inline formula with the marks beside it."""
@@ -53,7 +56,7 @@ def repair(
     if body:
         for wrong, right in REPAIRS.items():
             body = body.replace(wrong, right)
-        body = GLUED.sub(glue, body)
+        body = LINK_SPACE.sub(r"\1 \2", GLUED.sub(glue, body))
         context["body"] = BACK.sub("", SIGNATURE.sub(unlist, body))
 
 
